@@ -1,0 +1,29 @@
+# donar_module(name SOURCES ... DEPS ...): static library donar_<name>, the folder src/<name>.
+# Includes are rooted at src/ and reach only what DEPS lists, so that a wrong dependency does not link.
+add_library(donar_options INTERFACE)
+target_include_directories(donar_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+target_compile_options(donar_options INTERFACE -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers)
+if(DONAR_SANITIZE)
+  add_compile_options(-fsanitize=${DONAR_SANITIZE} -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${DONAR_SANITIZE})
+endif()
+if(DONAR_FUZZ)
+  add_compile_options(-fsanitize=address,fuzzer-no-link -g)
+  add_link_options(-fsanitize=address)
+endif()
+
+function(donar_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(donar_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(donar_${name} PUBLIC donar_options ${arg_DEPS})
+endfunction()
+
+# donar_test(path SOURCES ... DEPS ...): one GoogleTest binary per folder of tests/, registered as one ctest case.
+function(donar_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name}_test ${arg_SOURCES})
+  target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${name}_test PRIVATE donar_options ${arg_DEPS} GTest::gmock_main)
+  target_compile_definitions(${name}_test PRIVATE DONAR_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
+  add_test(NAME ${name} COMMAND ${name}_test)
+endfunction()
