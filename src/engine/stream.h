@@ -8,6 +8,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "engine/request.h"
 
@@ -28,8 +30,8 @@ class StreamState {
   RequestTiming timing() const;
   void set_on_ready(std::function<void()> on_ready);
 
-  // Cancel is a message: the reader raises it, the engine looks once per step.
-  void cancel(FinishReason reason) { cancel_.store(reason, std::memory_order_release); }
+  // Cancel is a message: the reader raises it, the engine looks once per step. The first reason stays.
+  void cancel(FinishReason reason);
   FinishReason cancelled() const { return cancel_.load(std::memory_order_acquire); }
   void cancel_choice(int choice);            // stop string found in one choice of several
   std::vector<int> take_cancelled_choices();
