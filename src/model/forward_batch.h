@@ -1,4 +1,5 @@
-// One step as the device sees it: rows of any mix of sequences. Built by engine/batch_builder from a StepPlan.
+// One step as the device sees it: rows of any mix of sequences. Built by engine/batch_builder from
+// a StepPlan.
 #pragma once
 
 #include "tensor/tensor_view.h"

@@ -1,4 +1,5 @@
-// The packed weights of a model, on the device. Layers are plain structs; every view points into buffers that Weights owns.
+// The packed weights of a model, on the device. Layers are plain structs; every view points into
+// buffers that Weights owns.
 #pragma once
 
 #include <vector>
@@ -24,8 +25,8 @@ struct Weights {
   quant::LinearGroup head;        // [vocab, dim]; the embedding itself if tied
   TensorView final_norm;          // [dim] f32
   std::vector<LayerWeights> layers;
-  std::vector<Buffer> buffers;    // owns all of the above
-  uint64_t bytes = 0;             // packed bytes in total
+  std::vector<Buffer> buffers;  // owns all of the above
+  uint64_t bytes = 0;           // packed bytes in total
 };
 
 }  // namespace donar::model
