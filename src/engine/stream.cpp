@@ -1,5 +1,5 @@
-// The queue of one request between the engine thread and its reader. The callback runs under the queue's lock: it may only post,
-// and so set_on_ready({}) cannot return while it runs.
+// The queue of one request between the engine thread and its reader. The callback runs under the
+// queue's lock: it may only post, and so set_on_ready({}) cannot return while it runs.
 #include "engine/stream.h"
 
 namespace donar::engine {
@@ -67,10 +67,13 @@ void StreamState::cancel(FinishReason reason) {
 void StreamState::cancel_choice(int choice) {
   std::lock_guard lock(mutex_);
   cancelled_choices_.push_back(choice);
+  any_choice_cancelled_.store(true, std::memory_order_release);
 }
 
 std::vector<int> StreamState::take_cancelled_choices() {
+  if (!any_choice_cancelled_.load(std::memory_order_acquire)) return {};
   std::lock_guard lock(mutex_);
+  any_choice_cancelled_.store(false, std::memory_order_relaxed);
   return std::exchange(cancelled_choices_, {});
 }
 

@@ -34,7 +34,7 @@ class StreamState {
   void cancel(FinishReason reason);
   FinishReason cancelled() const { return cancel_.load(std::memory_order_acquire); }
   void cancel_choice(int choice);            // stop string found in one choice of several
-  std::vector<int> take_cancelled_choices();
+  std::vector<int> take_cancelled_choices();  // engine side
 
  private:
   mutable std::mutex mutex_;
@@ -45,6 +45,7 @@ class StreamState {
   RequestTiming timing_;
   bool closed_ = false;
   std::atomic<FinishReason> cancel_{FinishReason::kNone};
+  std::atomic<bool> any_choice_cancelled_{false};  // spares the engine a lock per request and step
 };
 
 class Stream {
