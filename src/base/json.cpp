@@ -14,7 +14,7 @@ Result<json::value> parse_json(std::string_view text, const JsonLimits& limits) 
   const size_t consumed = parser.write_some(text.data(), text.size(), error);
   if (error == json::error::too_deep)
     return fail(ErrorCode::kPayloadTooLarge, "JSON is nested deeper than {} levels", limits.max_depth);
-  if (!error) parser.finish(error);
+  if (!error && !parser.done()) error = json::error::incomplete;
   if (error) return fail(ErrorCode::kInvalidArgument, "malformed JSON at byte {}: {}", consumed, error.message());
   if (consumed != text.size())
     return fail(ErrorCode::kInvalidArgument, "malformed JSON: text after the value at byte {}", consumed);
