@@ -1,0 +1,308 @@
+// Paged attention over a Vec, one item: up to 64 query rows that share one kv head. Keys come in tiles of 64 at absolute positions,
+// expanded to float once per tile and shared by all rows; online softmax inside a split of 512 keys, splits merged in order.
+// Whatever a row's neighbours are, its own sums run over the same keys in the same order.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "kv/kv_store.h"
+#include "ops/cpu/common/vec_math.h"
+#include "ops/cpu/kernels.h"
+
+namespace donar::ops::cpu {
+
+// Head vectors are padded to 16 floats in scratch, so that every Vec divides them.
+constexpr int padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
+
+// The item's scratch, carved out of AttentionItem::scratch. Everything here is a template over V, also what does not need it: an
+// inline function shared by the files of several instruction sets would be linked from any one of them.
+template <class V>
+struct AttentionScratch {
+  float* keys;     // [head_dim][64]: transposed, lanes are keys
+  float* values;   // [64][padded head]
+  float* weights;  // [rows][64]: scores, then exponentials
+  float* part;     // [rows][padded head]: of this split
+  float* part_max;
+  float* part_sum;
+  float* all_max;  // of the splits before; their values are in `total`
+  float* all_sum;
+  float* total;    // [rows][padded head]
+
+  AttentionScratch(std::byte* memory, int head_dim) {
+    auto* at = reinterpret_cast<float*>(memory);
+    const int head = padded_head(head_dim);
+    const auto take = [&](int floats) {
+      float* taken = at;
+      at += floats;
+      return taken;
+    };
+    keys = take(head * kAttentionTile);
+    values = take(head * kAttentionTile);
+    weights = take(kAttentionRows * kAttentionTile);
+    part = take(kAttentionRows * head);
+    total = take(kAttentionRows * head);
+    part_max = take(kAttentionRows);
+    part_sum = take(kAttentionRows);
+    all_max = take(kAttentionRows);
+    all_sum = take(kAttentionRows);
+  }
+};
+
+template <class V>
+typename V::F load_kv(const std::byte* p, DType dtype) {
+  if (dtype == DType::kBF16) return V::load_bf16(p);
+  if (dtype == DType::kF16) return V::load_f16(p);
+  return V::load(reinterpret_cast<const float*>(p));
+}
+
+// Up to a vector of elements: the tail of a head that no Vec divides.
+template <class V>
+typename V::F load_kv_n(const std::byte* p, DType dtype, int n) {
+  const int size = dtype == DType::kF32 ? 4 : 2;
+  alignas(64) std::byte padded[V::kLanes * 4] = {};
+  std::memcpy(padded, p, static_cast<size_t>(n * size));
+  return load_kv<V>(padded, dtype);
+}
+
+// Keys [0, count) of the tile that begins at `base`, transposed; beyond: zero.
+template <class V>
+void load_keys(const AttentionItem& item, int base, int count, float* keys) {
+  const int size = item.dtype == DType::kF32 ? 4 : 2;
+  const auto* cache = static_cast<const std::byte*>(item.cache);
+  for (int first = 0; first < kAttentionTile; first += V::kLanes) {
+    for (int d = 0; d < item.head_dim; d += V::kLanes) {
+      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
+      typename V::F rows[V::kLanes];
+      for (int i = 0; i < V::kLanes; ++i) {
+        const int key = first + i;
+        if (key >= count) {
+          rows[i] = V::zero();
+          continue;
+        }
+        const int position = base + key;
+        const int64_t element = item.block_table[position / kv::kBlockTokens] * item.block_elements + item.k_offset +
+                                int64_t{position % kv::kBlockTokens} * item.head_dim + d;
+        const std::byte* at = cache + element * size;
+        rows[i] = dims == V::kLanes ? load_kv<V>(at, item.dtype) : load_kv_n<V>(at, item.dtype, dims);
+      }
+      V::transpose(rows);
+      for (int i = 0; i < dims; ++i) V::store(keys + (d + i) * kAttentionTile + first, rows[i]);
+    }
+  }
+}
+
+template <class V>
+void load_values(const AttentionItem& item, int base, int count, float* values) {
+  const int size = item.dtype == DType::kF32 ? 4 : 2;
+  const int head = padded_head(item.head_dim);
+  const auto* cache = static_cast<const std::byte*>(item.cache);
+  for (int key = 0; key < kAttentionTile; ++key) {
+    const int position = base + key;
+    const std::byte* at = nullptr;
+    if (key < count) {
+      at = cache + (item.block_table[position / kv::kBlockTokens] * item.block_elements + item.v_offset +
+                    int64_t{position % kv::kBlockTokens} * item.head_dim) * size;
+    }
+    for (int d = 0; d < head; d += V::kLanes) {
+      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
+      typename V::F v = V::zero();
+      if (at != nullptr && dims > 0) {
+        v = dims == V::kLanes ? load_kv<V>(at + d * size, item.dtype) : load_kv_n<V>(at + d * size, item.dtype, dims);
+      }
+      V::store(values + key * head + d, v);
+    }
+  }
+}
+
+// Scores of R rows against the tile.
+template <class V, int R>
+void score_rows(const float* const (&q)[R], int head_dim, const float* keys, float* scores) {
+  constexpr int kVectors = V::kKeyVectors;
+  for (int first = 0; first < kAttentionTile; first += kVectors * V::kLanes) {
+    typename V::F sum[R][kVectors];
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = V::zero();
+    }
+    const float* at = keys + first;
+    for (int d = 0; d < head_dim; ++d, at += kAttentionTile) {
+      typename V::F key[kVectors];
+      for (int v = 0; v < kVectors; ++v) key[v] = V::load(at + v * V::kLanes);
+      for (int r = 0; r < R; ++r) {
+        const typename V::F query = V::set1(q[r][d]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = V::fma(key[v], query, sum[r][v]);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < kVectors; ++v) V::store(scores + r * kAttentionTile + first + v * V::kLanes, sum[r][v]);
+    }
+  }
+}
+
+// part[r] = part[r] * decay[r] + weights[r] . values
+template <class V, int R>
+void add_values(const float* weights, const float (&decay)[R], const float* values, int head, float* part) {
+  constexpr int kVectors = V::kKeyVectors;
+  int d = 0;
+  const auto columns = [&]<int kWide>() {
+    typename V::F sum[R][kWide];
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < kWide; ++v) {
+        sum[r][v] = V::mul(V::load(part + r * head + d + v * V::kLanes), V::set1(decay[r]));
+      }
+    }
+    const float* at = values + d;
+    for (int key = 0; key < kAttentionTile; ++key, at += head) {
+      typename V::F value[kWide];
+      for (int v = 0; v < kWide; ++v) value[v] = V::load(at + v * V::kLanes);
+      for (int r = 0; r < R; ++r) {
+        const typename V::F weight = V::set1(weights[r * kAttentionTile + key]);
+        for (int v = 0; v < kWide; ++v) sum[r][v] = V::fma(value[v], weight, sum[r][v]);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < kWide; ++v) V::store(part + r * head + d + v * V::kLanes, sum[r][v]);
+    }
+    d += kWide * V::kLanes;
+  };
+  while (d + kVectors * V::kLanes <= head) columns.template operator()<kVectors>();
+  while (d < head) columns.template operator()<1>();
+}
+
+// Scores -> exponentials of one row, in place; its running maximum and sum; returns what older values decay by.
+// visible keys of the tile: [begin, end).
+template <class V>
+float softmax_row(float* scores, int begin, int end, float scale, float& max, float& sum) {
+  using F = typename V::F;
+  if (begin >= end) {
+    for (int i = 0; i < kAttentionTile; i += V::kLanes) V::store(scores + i, V::zero());
+    return 1.0f;
+  }
+  const F lowest = V::set1(-INFINITY);
+  F largest = lowest;
+  for (int i = 0; i < kAttentionTile; i += V::kLanes) {
+    const F s = V::keep_range(V::mul(V::load(scores + i), V::set1(scale)), i, begin, end, lowest);
+    V::store(scores + i, s);
+    largest = V::max(largest, s);
+  }
+  const float tile_max = V::reduce_max(largest);
+  const float new_max = tile_max > max ? tile_max : max;
+  F total = V::zero();
+  for (int i = 0; i < kAttentionTile; i += V::kLanes) {
+    const F e = exp<V>(V::sub(V::load(scores + i), V::set1(new_max)));
+    V::store(scores + i, e);
+    total = V::add(total, e);
+  }
+  float decay[V::kLanes];
+  V::store(decay, exp<V>(V::set1(max - new_max)));
+  sum = sum * decay[0] + V::reduce_add(total);
+  max = new_max;
+  return decay[0];
+}
+
+template <class V, int R>
+void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int row, int base) {
+  const float* q[R];
+  int begin[R];
+  int end[R];
+  bool any = false;
+  for (int r = 0; r < R; ++r) {
+    const int query = (row + r) / item.heads;
+    const int head = (row + r) % item.heads;
+    q[r] = item.q + query * item.q_stride + head * item.head_dim;
+    const int position = item.positions[query];
+    const int first = item.window > 0 && position - item.window + 1 > 0 ? position - item.window + 1 : 0;
+    begin[r] = first > base ? first - base : 0;
+    end[r] = position - base + 1 < kAttentionTile ? position - base + 1 : kAttentionTile;
+    any = any || begin[r] < end[r];
+  }
+  if (!any) return;
+  const int width = padded_head(item.head_dim);
+  float* scores = s.weights + row * kAttentionTile;
+  score_rows<V, R>(q, item.head_dim, s.keys, scores);
+  float decay[R];
+  for (int r = 0; r < R; ++r) {
+    decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale, s.part_max[row + r], s.part_sum[row + r]);
+  }
+  add_values<V, R>(scores, decay, s.values, width, s.part + row * width);
+}
+
+template <class V>
+void clear_part(const AttentionScratch<V>& s, int rows, int width) {
+  for (int r = 0; r < rows; ++r) {
+    s.part_max[r] = -INFINITY;
+    s.part_sum[r] = 0;
+  }
+  memset(s.part, 0, static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
+}
+
+// total (weight e^all_max * all_sum) and part, both unnormalised, into total.
+template <class V>
+void merge_part(const AttentionScratch<V>& s, int rows, int width) {
+  for (int r = 0; r < rows; ++r) {
+    if (s.part_sum[r] == 0) continue;  // the row sees nothing of this split
+    const float max = s.part_max[r] > s.all_max[r] ? s.part_max[r] : s.all_max[r];
+    float decay[V::kLanes], gain[V::kLanes];
+    V::store(decay, exp<V>(V::set1(s.all_max[r] - max)));
+    V::store(gain, exp<V>(V::set1(s.part_max[r] - max)));
+    s.all_sum[r] = s.all_sum[r] * decay[0] + s.part_sum[r] * gain[0];
+    s.all_max[r] = max;
+    float* total = s.total + r * width;
+    const float* part = s.part + r * width;
+    for (int d = 0; d < width; d += V::kLanes) {
+      const typename V::F old = V::mul(V::load(total + d), V::set1(decay[0]));
+      V::store(total + d, V::fma(V::load(part + d), V::set1(gain[0]), old));
+    }
+  }
+}
+
+template <class V>
+void attention(const AttentionItem& item) {
+  const AttentionScratch<V> s(item.scratch, item.head_dim);
+  const int rows = item.queries * item.heads;
+  const int width = padded_head(item.head_dim);
+  int lowest = item.positions[0];
+  int last = lowest;
+  for (int i = 1; i < item.queries; ++i) {
+    lowest = item.positions[i] < lowest ? item.positions[i] : lowest;
+    last = item.positions[i] > last ? item.positions[i] : last;
+  }
+  const int first = item.window > 0 && lowest - item.window + 1 > 0 ? lowest - item.window + 1 : 0;
+  // A sink is a key without value: weight 1 at its own logit, before all others.
+  for (int r = 0; r < rows; ++r) {
+    s.all_max[r] = item.sinks ? item.sinks[r % item.heads] : -INFINITY;
+    s.all_sum[r] = item.sinks ? 1.0f : 0.0f;
+  }
+  memset(s.total, 0, static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
+  for (int split = first / kAttentionSplit; split <= last / kAttentionSplit; ++split) {
+    clear_part<V>(s, rows, width);
+    for (int t = 0; t < kAttentionSplit / kAttentionTile; ++t) {
+      const int base = split * kAttentionSplit + t * kAttentionTile;
+      if (base > last) break;
+      if (base + kAttentionTile <= first) continue;
+      const int count = last + 1 - base < kAttentionTile ? last + 1 - base : kAttentionTile;
+      load_keys<V>(item, base, count, s.keys);
+      load_values<V>(item, base, count, s.values);
+      int row = 0;
+      for (; row + 4 <= rows; row += 4) attend_rows<V, 4>(item, s, row, base);
+      switch (rows - row) {
+        case 3: attend_rows<V, 3>(item, s, row, base); break;
+        case 2: attend_rows<V, 2>(item, s, row, base); break;
+        case 1: attend_rows<V, 1>(item, s, row, base); break;
+        default: break;
+      }
+    }
+    merge_part<V>(s, rows, width);
+  }
+  for (int r = 0; r < rows; ++r) {
+    float* out = item.out + r / item.heads * item.out_stride + r % item.heads * item.head_dim;
+    const typename V::F inverse = V::set1(1.0f / s.all_sum[r]);
+    const float* total = s.total + r * width;
+    for (int d = 0; d < item.head_dim; d += V::kLanes) {
+      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
+      V::store_n(out + d, V::mul(V::load(total + d), inverse), dims);
+    }
+  }
+}
+
+}  // namespace donar::ops::cpu

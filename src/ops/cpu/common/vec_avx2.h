@@ -1,0 +1,155 @@
+// The vector type of the AVX2 kernels (with FMA and F16C): 8 lanes, so a weight tile is done in two halves.
+// The interface is described in vec_portable.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace donar::ops::cpu {
+
+struct VecAvx2 {
+  static constexpr int kLanes = 8;
+  static constexpr int kMaxRows = 4;
+  static constexpr bool kUnsignedDot = false;
+  static constexpr int kKeyVectors = 2;
+
+  using F = __m256;
+  using I = __m256i;
+  using B = __m256i;
+
+  static __m256i lanes() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
+  static __m256i first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes()); }
+
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set1(float x) { return _mm256_set1_ps(x); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static F load_n(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+  static void store(float* p, F x) { _mm256_storeu_ps(p, x); }
+  static void store_n(float* p, F x, int n) { _mm256_maskstore_ps(p, first(n), x); }
+
+  static F load_f16(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static F load_bf16(const void* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  static F load_i8(const void* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
+  static void store_16_n(void* p, __m128i bits, int n) {
+    if (n >= kLanes) {
+      _mm_storeu_si128(static_cast<__m128i*>(p), bits);
+      return;
+    }
+    alignas(16) uint16_t all[kLanes];
+    _mm_store_si128(reinterpret_cast<__m128i*>(all), bits);
+    std::memcpy(p, all, static_cast<size_t>(n) * 2);
+  }
+  static void store_bf16_n(void* p, F x, int n) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i lsb = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(lsb, _mm256_set1_epi32(0x7fff)));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i kept = _mm256_blendv_epi8(rounded, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+    const __m256i high = _mm256_srli_epi32(kept, 16);
+    store_16_n(p, _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)), n);
+  }
+  static void store_f16_n(void* p, F x, int n) {
+    store_16_n(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), n);
+  }
+
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
+  static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F scale2(F a, F n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+  }
+  static F zero_below(F x, F limit, F y) { return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), y); }
+  static F keep_range(F x, int index, int begin, int end, F other) {
+    const __m256i at = _mm256_add_epi32(_mm256_set1_epi32(index), lanes());
+    const __m256i keep = _mm256_and_si256(_mm256_cmpgt_epi32(at, _mm256_set1_epi32(begin - 1)),
+                                          _mm256_cmpgt_epi32(_mm256_set1_epi32(end), at));
+    return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(keep));
+  }
+
+  static float reduce_add(F a) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+  static float reduce_max(F a) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  static void transpose(F (&m)[kLanes]) {
+    F t[kLanes];
+    for (int i = 0; i < 8; i += 2) {
+      t[i] = _mm256_unpacklo_ps(m[i], m[i + 1]);
+      t[i + 1] = _mm256_unpackhi_ps(m[i], m[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      m[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+      m[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+      m[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+      m[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+      t[i] = _mm256_permute2f128_ps(m[i], m[i + 4], 0x20);
+      t[i + 4] = _mm256_permute2f128_ps(m[i], m[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; ++i) m[i] = t[i];
+  }
+
+  static I iset1(int32_t x) { return _mm256_set1_epi32(x); }
+  static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
+  static void store_i8(int8_t* p, F x) {
+    const __m256i words = _mm256_cvtps_epi32(x);
+    const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
+  }
+
+  static B load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static B low_nibbles(B a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+  static B high_nibbles(B a) { return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15)); }
+  template <int t>
+  static B with_high_bits(B low, B high) {
+    B moved = high;
+    if constexpr (t == 0) moved = _mm256_slli_epi16(high, 4);
+    if constexpr (t == 1) moved = _mm256_slli_epi16(high, 2);
+    if constexpr (t == 3) moved = _mm256_srli_epi16(high, 2);
+    return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)));
+  }
+  static __m256i broadcast4(const void* x) {
+    int32_t word;
+    std::memcpy(&word, x, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+  // Unsigned times signed pairs fit 16 bits: 2 * 63 * 127 here, 2 * 128 * 127 in dot4_u8.
+  static I dot4(I sum, B w, const int8_t* x) {
+    const __m256i pairs = _mm256_maddubs_epi16(w, broadcast4(x));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static I dot4_u8(I sum, B w, const int8_t* x) {
+    const __m256i q = _mm256_xor_si256(w, _mm256_set1_epi8(-128));  // back to signed
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(broadcast4(x), q));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static F dot_bf16(F sum, B w, const void* x) {
+    const __m256i high = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
+    const __m256i pair = broadcast4(x);
+    sum = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), sum);
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(w, high)), _mm256_castsi256_ps(_mm256_and_si256(pair, high)), sum);
+  }
+};
+
+}  // namespace donar::ops::cpu

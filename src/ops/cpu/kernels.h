@@ -1,0 +1,105 @@
+// What an instruction set provides: one table of row and tile functions, filled by kernels_<isa>.cpp from the same templates.
+// The files beside this one split the work of an op over threads and call these.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "quant/format.h"
+#include "tensor/dtype.h"
+#include "tensor/exec.h"
+
+namespace donar::ops::cpu {
+
+// How a weight format wants its input rounded.
+enum class InputKind : uint8_t { kFloat, kBf16, kInt8 };
+
+// Input rows of linear, rounded and regrouped: rows go in groups of 8, then 4, 2, 1; within a group the rows of one block lie side by
+// side, so that the register tile reads one sequential stream. Row r's group begins at r * row_bytes whatever the grouping.
+//   kInt8   per block of 32: [rows][32 int8], then [rows]{scale, scale * sum, offset term of each half}
+//   kBf16   per two values:  [rows][2 bf16]
+//   kFloat  the rows as they are
+struct Int8BlockMeta {
+  float scale;
+  float scaled_sum;    // scale * sum of the 32 integers
+  int32_t offset[2];   // -offset * sum of each 16: what unsigned weights (q + offset) count too much
+};
+inline constexpr int kInt8BlockBytes = 32 + sizeof(Int8BlockMeta);
+
+struct LinearTile {
+  const std::byte* weights;  // one tile of layout kRows16
+  int64_t k;                 // padded: a multiple of the format's unit
+  const std::byte* x;        // rounded rows (or floats), the first one beginning a group
+  int64_t x_row_bytes;
+  int64_t rows;
+  float* y;                  // first output of the tile in the first row
+  int64_t y_stride;          // floats
+  int outputs;               // 1..16 that exist
+  const float* bias;         // of this tile, or null
+};
+
+// One item of attention: consecutive query rows of one sequence against one kv head.
+struct AttentionItem {
+  const float* q;            // first row's first head of this item
+  int64_t q_stride;          // floats from row to row
+  const int32_t* positions;  // [queries]
+  int queries;
+  int heads;                 // query heads that share the kv head; rows of the item = queries * heads
+  const int32_t* block_table;
+  const void* cache;         // the layer's data
+  DType dtype;
+  int64_t block_elements;
+  int64_t k_offset;          // elements from a block's start to the head's keys
+  int64_t v_offset;
+  int head_dim;
+  float scale;
+  int window;
+  const float* sinks;        // [heads] or null
+  float* out;
+  int64_t out_stride;
+  std::byte* scratch;        // attention_scratch_bytes(head_dim)
+};
+
+inline constexpr int kAttentionRows = 64;     // rows of an item at most
+inline constexpr int kAttentionTile = 64;     // keys of a tile
+inline constexpr int kAttentionSplit = 512;   // keys of one softmax; the parts are merged in order
+int64_t attention_scratch_bytes(int head_dim);
+
+struct Kernels {
+  // Rounds `rows` rows (the first one beginning a group, more groups follow as the grouping says) to k padded values each.
+  void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, std::byte* out);
+  void (*round_bf16)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, std::byte* out);
+  void (*linear[7])(const LinearTile& tile);  // by quant::Format
+  void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim, float* y);
+  void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* y);
+  // One head: y = rope(norm(x)); norm_weight may be null; y may be x.
+  void (*norm_rope)(const float* x, const float* norm_weight, float eps, const float* cos_sin, int head_dim, float* y);
+  void (*store_kv)(const float* x, int64_t n, DType dtype, void* out);
+  void (*attention)(const AttentionItem& item);
+};
+
+const Kernels& kernels_for(CpuIsa isa);
+inline const Kernels& kernels(const Exec& ex) { return kernels_for(ex.isa); }
+
+// Where rows are grouped: the size of the group that begins with `left` rows to go.
+constexpr int group_rows(int64_t left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+constexpr InputKind input_kind(quant::Format format) {
+  switch (format) {
+    case quant::Format::kF32:
+    case quant::Format::kF16: return InputKind::kFloat;
+    case quant::Format::kBF16: return InputKind::kBf16;
+    default: return InputKind::kInt8;
+  }
+}
+// What unsigned weights carry above their value.
+constexpr int weight_offset(quant::Format format) {
+  switch (format) {
+    case quant::Format::kQ4_0: return 8;
+    case quant::Format::kQ6_K: return 32;
+    case quant::Format::kQ8_0: return 128;
+    default: return 0;
+  }
+}
+
+}  // namespace donar::ops::cpu

@@ -1,0 +1,25 @@
+// The table of one instruction set: every template of this folder for one Vec. Included by kernels_<isa>.cpp only.
+#pragma once
+
+#include "ops/cpu/attention_kernels.h"
+#include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/row_kernels.h"
+
+namespace donar::ops::cpu {
+
+template <class V>
+constexpr Kernels make_kernels() {
+  using quant::Format;
+  return {.round_int8 = round_int8<V>,
+          .round_bf16 = round_bf16<V>,
+          .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>, linear_tile<V, Format::kBF16>,
+                     linear_tile<V, Format::kQ4_0>, linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ8_0>,
+                     linear_tile<V, Format::kQ6_K>},
+          .add_rms_norm = add_rms_norm<V>,
+          .silu_mul = silu_mul<V>,
+          .norm_rope = norm_rope<V>,
+          .store_kv = store_kv<V>,
+          .attention = attention<V>};
+}
+
+}  // namespace donar::ops::cpu

@@ -1,0 +1,149 @@
+// Rounds the input once per kind, then hands out tiles of 16 outputs to the threads.
+#include <algorithm>
+
+#include "ops/cpu/common/rows16.h"
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/ops.h"
+
+namespace donar::ops::cpu {
+namespace {
+
+using quant::Format;
+using quant::LinearGroup;
+using quant::LinearWeight;
+
+// Weights of a piece of work stay in L2 while the row blocks pass, and so does a row block while the tiles of a piece pass.
+constexpr int64_t kPieceBytes = 256 << 10;
+constexpr int64_t kRowBlockBytes = 768 << 10;
+constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups
+
+struct Input {
+  const std::byte* data;
+  int64_t row_bytes;
+};
+
+int64_t input_row_bytes(Format format, int64_t k) {
+  const int64_t padded = rows16::padded_k(format, k);
+  switch (input_kind(format)) {
+    case InputKind::kInt8: return padded / rows16::kBlock * kInt8BlockBytes;
+    case InputKind::kBf16: return padded * 2;
+    case InputKind::kFloat: return 0;
+  }
+  return 0;
+}
+
+Input round_input(Exec& ex, TensorView x, Format format) {
+  const int64_t rows = x.dim(0);
+  const int64_t k = x.dim(1);
+  const InputKind kind = input_kind(format);
+  if (kind == InputKind::kFloat) {
+    return {static_cast<const std::byte*>(x.data), x.stride[0] * int64_t{sizeof(float)}};
+  }
+  const int64_t padded = rows16::padded_k(format, k);
+  const int64_t row_bytes = input_row_bytes(format, k);
+  auto* out = ex.arena->take<std::byte>(rows * row_bytes);
+  const Kernels& table = kernels(ex);
+  const int64_t grain = (rows_per_piece(ex, rows, k) + kRoundGrain - 1) / kRoundGrain * kRoundGrain;
+  ex.pool->parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    const float* from = x.row<float>(begin);
+    std::byte* to = out + begin * row_bytes;
+    if (kind == InputKind::kInt8) {
+      table.round_int8(from, x.stride[0], end - begin, k, padded, weight_offset(format), to);
+    } else {
+      table.round_bf16(from, x.stride[0], end - begin, k, padded, to);
+    }
+  });
+  return {out, row_bytes};
+}
+
+// Parts that read the same rounding: same kind and offset term.
+bool same_input(Format a, Format b) {
+  return input_kind(a) == input_kind(b) && weight_offset(a) == weight_offset(b) &&
+         (a == Format::kQ6_K) == (b == Format::kQ6_K);
+}
+
+struct PartTiles {
+  const LinearWeight* weight;
+  int64_t first_tile;  // in the numbering of the pass
+  int64_t tiles;
+  int64_t first_output;
+};
+
+void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts, int count, TensorView y) {
+  int64_t tiles = 0;
+  int64_t bytes = 0;
+  for (int i = 0; i < count; ++i) {
+    tiles += parts[i].tiles;
+    bytes += parts[i].tiles * rows16::tile_bytes(parts[i].weight->format, parts[i].weight->k);
+  }
+  const int64_t tile_bytes = std::max<int64_t>(bytes / tiles, 1);
+  // Several pieces per thread, so that a thread that falls behind costs little.
+  const int64_t fair = std::max<int64_t>(tiles / (int64_t{ex.pool->num_threads()} * 6), 1);
+  const int64_t chunk = std::clamp<int64_t>(kPieceBytes / tile_bytes, 1, fair);
+  const int64_t block = std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
+  const Kernels& table = kernels(ex);
+
+  ex.pool->parallel_for(tiles, chunk, [&](int64_t begin, int64_t end) {
+    for (int64_t row = 0; row < rows; row += block) {
+      for (int64_t tile = begin; tile < end; ++tile) {
+        int i = 0;
+        while (tile >= parts[i].first_tile + parts[i].tiles) ++i;
+        const LinearWeight& weight = *parts[i].weight;
+        const int64_t local = tile - parts[i].first_tile;
+        const int64_t output = local * rows16::kTileRows;
+        table.linear[static_cast<size_t>(weight.format)](
+            {.weights = static_cast<const std::byte*>(weight.data) + local * rows16::tile_bytes(weight.format, weight.k),
+             .k = rows16::padded_k(weight.format, weight.k),
+             .x = input.data + row * input.row_bytes,
+             .x_row_bytes = input.row_bytes,
+             .rows = std::min(block, rows - row),
+             .y = y.row<float>(row) + parts[i].first_output + output,
+             .y_stride = y.stride[0],
+             .outputs = static_cast<int>(std::min<int64_t>(weight.n - output, rows16::kTileRows)),
+             .bias = weight.bias != nullptr ? weight.bias + output : nullptr});
+      }
+    }
+  });
+}
+
+}  // namespace
+
+int64_t rows_per_piece(const Exec& ex, int64_t rows, int64_t dim) {
+  const int threads = ex.pool->num_threads();
+  if (rows * dim < kForkFloats || threads == 1) return std::max<int64_t>(rows, 1);
+  const int64_t fair = (rows + threads * int64_t{4} - 1) / (threads * int64_t{4});
+  return std::max<int64_t>(fair, std::max<int64_t>(kForkFloats / 4 / dim, 1));
+}
+
+void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
+  const int64_t rows = x.dim(0);
+  if (rows == 0) return;
+  bool done[3] = {};
+  for (int first = 0; first < group.count; ++first) {
+    if (done[first]) continue;
+    PartTiles parts[3];
+    int count = 0;
+    int64_t tiles = 0;
+    int64_t output = 0;
+    for (int i = 0; i < group.count; ++i) {
+      const LinearWeight& weight = group.parts[static_cast<size_t>(i)];
+      if (!done[i] && same_input(weight.format, group.parts[static_cast<size_t>(first)].format)) {
+        const int64_t part = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
+        parts[count++] = {&weight, tiles, part, output};
+        tiles += part;
+        done[i] = true;
+      }
+      output += weight.n;
+    }
+    Arena::Scope scope(*ex.arena);
+    const Input input = round_input(ex, x, group.parts[static_cast<size_t>(first)].format);
+    multiply(ex, input, rows, parts, count, y);
+  }
+}
+
+uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
+  const int64_t widest = std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kBF16, k)});
+  return static_cast<uint64_t>(rows * widest + 64);
+}
+
+}  // namespace donar::ops::cpu

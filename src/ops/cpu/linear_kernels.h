@@ -1,0 +1,302 @@
+// The micro-kernels of linear over a Vec: one tile of 16 outputs times 1 to 8 input rows, all of K. Every output adds over K in one
+// order whatever the number of rows: lanes are outputs, and the row count only decides how many sums are carried side by side.
+#pragma once
+
+#include <cstring>
+
+#include "ops/cpu/common/rows16.h"
+#include "ops/cpu/kernels.h"
+
+namespace donar::ops::cpu {
+
+// Bytes ahead that a single pass over the weights asks for: the stream of a decode step.
+inline constexpr int kPrefetchBytes = 4096;
+
+template <class V, int kBytes>
+void prefetch(const std::byte* at) {
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchBytes + i, 0, 2);
+}
+
+template <class V, int R>
+void store_tile(const LinearTile& t, int half, typename V::F (&total)[R], int64_t row) {
+  const int valid = t.outputs - half;
+  if (valid <= 0) return;
+  for (int r = 0; r < R; ++r) {
+    float* y = t.y + (row + r) * t.y_stride + half;
+    if (valid >= V::kLanes) {
+      V::store(y, t.bias ? V::add(total[r], V::load(t.bias + half)) : total[r]);
+    } else {
+      V::store_n(y, t.bias ? V::add(total[r], V::load_n(t.bias + half, valid)) : total[r], valid);
+    }
+  }
+}
+
+// The int8 rows of one block of a group.
+template <class V, int R>
+struct Int8Block {
+  const std::byte* at;
+  const int8_t* q(int r) const { return reinterpret_cast<const int8_t*>(at) + r * 32; }
+  const Int8BlockMeta& meta(int r) const {
+    return *reinterpret_cast<const Int8BlockMeta*>(at + R * 32 + r * int{sizeof(Int8BlockMeta)});
+  }
+};
+
+template <class V, int R, bool kMin>
+void linear_q4(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  using I = typename V::I;
+  using B = typename V::B;
+  constexpr int kPairBytes = kMin ? rows16::kQ4_1PairBytes : rows16::kQ4_0PairBytes;
+  constexpr int kHeader = kPairBytes - 2 * rows16::kNibbleBlockBytes;
+  F total[R];
+  for (int r = 0; r < R; ++r) total[r] = V::zero();
+  const std::byte* w = t.weights;
+  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += rows16::kPair, w += kPairBytes) {
+    if constexpr (R <= 2) prefetch<V, kPairBytes>(w);
+    for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
+      const std::byte* bytes = w + kHeader + b * rows16::kNibbleBlockBytes + half * 4;
+      I sum[R];
+      for (int r = 0; r < R; ++r) sum[r] = V::iset1(kMin ? 0 : x.meta(r).offset[0] + x.meta(r).offset[1]);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
+        const B low = V::low_nibbles(both);
+        const B high = V::high_nibbles(both);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r] = V::dot4(sum[r], low, x.q(r) + 8 * j);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r] = V::dot4(sum[r], high, x.q(r) + 8 * j + 4);
+      }
+      const int scale = (b * rows16::kTileRows + half) * 2;
+      const F d = V::load_f16(w + scale);
+      for (int r = 0; r < R; ++r) {
+        total[r] = V::fma(V::mul(V::to_f32(sum[r]), d), V::set1(x.meta(r).scale), total[r]);
+      }
+      if constexpr (kMin) {
+        const F m = V::load_f16(w + rows16::kScaleBytes + scale);
+        for (int r = 0; r < R; ++r) total[r] = V::fma(m, V::set1(x.meta(r).scaled_sum), total[r]);
+      }
+    }
+  }
+  store_tile<V, R>(t, half, total, row);
+}
+
+template <class V, int R>
+void linear_q8_0(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  using I = typename V::I;
+  F total[R];
+  for (int r = 0; r < R; ++r) total[r] = V::zero();
+  const std::byte* w = t.weights;
+  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += rows16::kPair, w += rows16::kQ8_0PairBytes) {
+    if constexpr (R <= 2) prefetch<V, rows16::kQ8_0PairBytes>(w);
+    for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
+      const std::byte* bytes = w + rows16::kScaleBytes + b * rows16::kByteBlockBytes + half * 4;
+      I sum[R];
+      for (int r = 0; r < R; ++r) {
+        sum[r] = V::iset1(V::kUnsignedDot ? x.meta(r).offset[0] + x.meta(r).offset[1] : 0);
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        const typename V::B q = V::load_bytes(bytes + j * rows16::kVectorBytes);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r] = V::dot4_u8(sum[r], q, x.q(r) + 4 * j);
+      }
+      const F d = V::load_f16(w + (b * rows16::kTileRows + half) * 2);
+      for (int r = 0; r < R; ++r) {
+        total[r] = V::fma(V::mul(V::to_f32(sum[r]), d), V::set1(x.meta(r).scale), total[r]);
+      }
+    }
+  }
+  store_tile<V, R>(t, half, total, row);
+}
+
+template <class V, int R>
+void linear_q6_k(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  using I = typename V::I;
+  using B = typename V::B;
+  F total[R];
+  for (int r = 0; r < R; ++r) total[r] = V::zero();
+  const std::byte* super = t.weights;
+  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += 256, super += rows16::kQ6KSuperBytes) {
+    const F d = V::load_f16(super + half * 2);
+    const std::byte* scales = super + 64 + half;
+    const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
+    if constexpr (R <= 2) prefetch<V, rows16::kQ6KHeaderBytes>(super);
+    for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
+      if constexpr (R <= 2) prefetch<V, rows16::kQ6KBlockBytes>(bytes);
+      F scaled[R];
+#pragma GCC unroll 2
+      for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits
+        I sum[R];
+        for (int r = 0; r < R; ++r) sum[r] = V::iset1(x.meta(r).offset[s]);
+        const B high = V::load_bytes(bytes + (4 + s) * rows16::kVectorBytes);
+        const B q01 = V::load_bytes(bytes + (2 * s) * rows16::kVectorBytes);
+        const B q23 = V::load_bytes(bytes + (2 * s + 1) * rows16::kVectorBytes);
+        const B w0 = V::template with_high_bits<0>(V::low_nibbles(q01), high);
+        const B w1 = V::template with_high_bits<1>(V::high_nibbles(q01), high);
+        const B w2 = V::template with_high_bits<2>(V::low_nibbles(q23), high);
+        const B w3 = V::template with_high_bits<3>(V::high_nibbles(q23), high);
+        for (int r = 0; r < R; ++r) {
+          const int8_t* q = x.q(r) + 16 * s;
+          sum[r] = V::dot4(V::dot4(V::dot4(V::dot4(sum[r], w0, q), w1, q + 4), w2, q + 8), w3, q + 12);
+        }
+        const F scale = V::mul(d, V::load_i8(scales + (2 * b + s) * rows16::kTileRows));
+        for (int r = 0; r < R; ++r) {
+          scaled[r] = s == 0 ? V::mul(V::to_f32(sum[r]), scale) : V::fma(V::to_f32(sum[r]), scale, scaled[r]);
+        }
+      }
+      for (int r = 0; r < R; ++r) total[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total[r]);
+    }
+  }
+  store_tile<V, R>(t, half, total, row);
+}
+
+// The float formats carry two sums, over even and odd steps, to hide the latency of the additions.
+template <class V, int R>
+void linear_bf16(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  F even[R], odd[R];
+  for (int r = 0; r < R; ++r) even[r] = odd[r] = V::zero();
+  const std::byte* w = t.weights + half * 4;
+  const std::byte* x = t.x + row * t.x_row_bytes;
+  for (int64_t k = 0; k < t.k; k += 4, w += 2 * rows16::kVectorBytes, x += 8 * R) {
+    if constexpr (R <= 2) prefetch<V, 2 * rows16::kVectorBytes>(w);
+    const typename V::B w0 = V::load_bytes(w);
+    const typename V::B w1 = V::load_bytes(w + rows16::kVectorBytes);
+    for (int r = 0; r < R; ++r) even[r] = V::dot_bf16(even[r], w0, x + 4 * r);
+    for (int r = 0; r < R; ++r) odd[r] = V::dot_bf16(odd[r], w1, x + 4 * (R + r));
+  }
+  for (int r = 0; r < R; ++r) even[r] = V::add(even[r], odd[r]);
+  store_tile<V, R>(t, half, even, row);
+}
+
+template <class V, int R, class T>
+void linear_float(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  constexpr int kStep = rows16::kTileRows * int{sizeof(T)};
+  const auto load = [](const std::byte* at) {
+    if constexpr (sizeof(T) == 2) {
+      return V::load_f16(at);
+    } else {
+      return V::load(reinterpret_cast<const float*>(at));
+    }
+  };
+  F even[R], odd[R];
+  for (int r = 0; r < R; ++r) even[r] = odd[r] = V::zero();
+  const std::byte* w = t.weights + half * int{sizeof(T)};
+  const auto* x = reinterpret_cast<const float*>(t.x + row * t.x_row_bytes);
+  const int64_t x_stride = t.x_row_bytes / 4;
+  int64_t k = 0;
+  for (; k + 2 <= t.k; k += 2, w += 2 * kStep) {
+    if constexpr (R <= 2) prefetch<V, 2 * kStep>(w);
+    const F w0 = load(w);
+    const F w1 = load(w + kStep);
+    for (int r = 0; r < R; ++r) even[r] = V::fma(w0, V::set1(x[r * x_stride + k]), even[r]);
+    for (int r = 0; r < R; ++r) odd[r] = V::fma(w1, V::set1(x[r * x_stride + k + 1]), odd[r]);
+  }
+  if (k < t.k) {
+    const F w0 = load(w);
+    for (int r = 0; r < R; ++r) even[r] = V::fma(w0, V::set1(x[r * x_stride + k]), even[r]);
+  }
+  for (int r = 0; r < R; ++r) even[r] = V::add(even[r], odd[r]);
+  store_tile<V, R>(t, half, even, row);
+}
+
+template <class V, quant::Format kFormat, int R>
+void linear_rows(const LinearTile& t, int half, int64_t row) {
+  using quant::Format;
+  if constexpr (kFormat == Format::kF32) linear_float<V, R, float>(t, half, row);
+  if constexpr (kFormat == Format::kF16) linear_float<V, R, f16>(t, half, row);
+  if constexpr (kFormat == Format::kBF16) linear_bf16<V, R>(t, half, row);
+  if constexpr (kFormat == Format::kQ4_0) linear_q4<V, R, false>(t, half, row);
+  if constexpr (kFormat == Format::kQ4_1) linear_q4<V, R, true>(t, half, row);
+  if constexpr (kFormat == Format::kQ8_0) linear_q8_0<V, R>(t, half, row);
+  if constexpr (kFormat == Format::kQ6_K) linear_q6_k<V, R>(t, half, row);
+}
+
+// One tile times all rows of a row block, group by group.
+template <class V, quant::Format kFormat>
+void linear_tile(const LinearTile& t) {
+  for (int64_t row = 0; row < t.rows;) {
+    const int rows = group_rows(t.rows - row);
+    for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
+      switch (rows) {
+        case 8: linear_rows<V, kFormat, 8>(t, half, row); break;
+        case 4: linear_rows<V, kFormat, 4>(t, half, row); break;
+        case 2: linear_rows<V, kFormat, 2>(t, half, row); break;
+        default: linear_rows<V, kFormat, 1>(t, half, row); break;
+      }
+    }
+    row += rows;
+  }
+}
+
+// One block of 32 values to int8: symmetric, round to nearest even.
+template <class V>
+void round_block(const float* x, int n, int offset, int8_t* q, Int8BlockMeta& meta) {
+  using F = typename V::F;
+  constexpr int kVectors = 32 / V::kLanes;
+  F v[kVectors];
+  F largest = V::zero();
+  for (int i = 0; i < kVectors; ++i) {
+    const int left = n - i * V::kLanes;
+    v[i] = left >= V::kLanes ? V::load(x + i * V::kLanes) : V::load_n(x + i * V::kLanes, left > 0 ? left : 0);
+    largest = V::max(largest, V::abs(v[i]));
+  }
+  const float extreme = V::reduce_max(largest);
+  const float scale = extreme / 127.0f;
+  const float inverse = extreme > 0.0f ? 127.0f / extreme : 0.0f;
+  float sums[2] = {0, 0};  // integers below 2^24: exact
+  for (int i = 0; i < kVectors; ++i) {
+    const F rounded = V::round(V::mul(v[i], V::set1(inverse)));
+    V::store_i8(q + i * V::kLanes, rounded);
+    sums[i * V::kLanes / 16] += V::reduce_add(rounded);
+  }
+  meta.scale = scale;
+  meta.scaled_sum = scale * (sums[0] + sums[1]);
+  meta.offset[0] = -offset * static_cast<int32_t>(sums[0]);
+  meta.offset[1] = -offset * static_cast<int32_t>(sums[1]);
+}
+
+template <class V>
+void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, std::byte* out) {
+  for (int64_t row = 0; row < rows;) {
+    const int group = group_rows(rows - row);
+    for (int64_t b = 0; b < padded; b += 32) {
+      const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
+      for (int r = 0; r < group; ++r) {
+        Int8BlockMeta meta;
+        round_block<V>(x + (row + r) * x_stride + b, n, offset, reinterpret_cast<int8_t*>(out) + r * 32, meta);
+        std::memcpy(out + group * 32 + r * int{sizeof(meta)}, &meta, sizeof(meta));
+      }
+      out += group * kInt8BlockBytes;
+    }
+    row += group;
+  }
+}
+
+template <class V>
+void round_bf16(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, std::byte* out) {
+  for (int64_t row = 0; row < rows;) {
+    const int group = group_rows(rows - row);
+    for (int r = 0; r < group; ++r) {
+      const float* from = x + (row + r) * x_stride;
+      for (int64_t i = 0; i < padded; i += V::kLanes) {
+        const int64_t left = k - i;
+        uint16_t bits[V::kLanes];
+        V::store_bf16_n(bits, left >= V::kLanes ? V::load(from + i) : V::load_n(from + i, left > 0 ? static_cast<int>(left) : 0),
+                        V::kLanes);
+        for (int j = 0; j < V::kLanes; j += 2) std::memcpy(out + ((i + j) / 2 * group + r) * 4, bits + j, 4);
+      }
+    }
+    out += group * padded * 2;
+    row += group;
+  }
+}
+
+}  // namespace donar::ops::cpu
