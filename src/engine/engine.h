@@ -16,15 +16,20 @@ namespace donar::engine {
 
 class Engine : public EngineApi {
  public:
-  // Takes the weights, sizes and allocates KV cache, activations and workspace (all through the ledger, refused with numbers if they
-  // do not fit), and starts the engine thread. `threads`: CPU threads of the step. tokenizer_vocab: ids at or above it are never
-  // sampled (padding rows of the embedding); 0: all may be. The ledger and listener (may be null) outlive the engine.
-  static Result<std::unique_ptr<Engine>> create(MemoryLedger& ledger, model::ModelConfig config, model::Weights weights,
-                                                const EngineConfig& engine_config, int threads, int64_t tokenizer_vocab,
-                                                StatsListener* listener);
+  // Takes the weights, sizes and allocates KV cache, activations and workspace (all through the
+  // ledger, refused with numbers if they do not fit), and starts the engine thread. `threads`: CPU
+  // threads of the step. tokenizer_vocab: ids at or above it are never sampled (padding rows of the
+  // embedding); 0: all may be. The ledger and listener (may be null) outlive the engine.
+  static Result<std::unique_ptr<Engine>> create(MemoryLedger& ledger, model::ModelConfig config,
+                                                model::Weights weights,
+                                                const EngineConfig& engine_config, int threads,
+                                                int64_t tokenizer_vocab, StatsListener* listener);
   // For tests: any runner, a KV cache of num_blocks blocks, no model.
-  static std::unique_ptr<Engine> create_with_runner(std::unique_ptr<StepRunner> runner, const EngineConfig& engine_config,
-                                                    int64_t num_blocks, std::vector<int32_t> eos_tokens, StatsListener* listener);
+  static std::unique_ptr<Engine> create_with_runner(std::unique_ptr<StepRunner> runner,
+                                                    const EngineConfig& engine_config,
+                                                    int64_t num_blocks,
+                                                    std::vector<int32_t> eos_tokens,
+                                                    StatsListener* listener);
   ~Engine() override;  // shutdown(0 s) if that has not happened
 
   Result<Stream> submit(Request request) override;
@@ -33,8 +38,9 @@ class Engine : public EngineApi {
   bool healthy() const override;
   void reset_prefix_cache() override;
 
-  // Closes the inbox (submit then answers kUnavailable), lets running requests finish for at most `drain`, aborts the rest, joins.
-  // Callable once more from another thread with a shorter time to cut the wait.
+  // Closes the inbox (submit then answers kUnavailable), lets running requests finish for at most
+  // `drain`, aborts the rest, joins. Callable once more from another thread with a shorter time to
+  // cut the wait.
   void shutdown(std::chrono::milliseconds drain);
 
  private:

@@ -1,4 +1,5 @@
-// The engine as servers and commands see it. Engine implements it; server tests put a fake in its place.
+// The engine as servers and commands see it. Engine implements it; server tests put a fake in its
+// place.
 #pragma once
 
 #include "engine/request.h"
@@ -11,7 +12,8 @@ class EngineApi {
  public:
   virtual ~EngineApi() = default;
 
-  // Thread-safe. kInvalidArgument: can never fit; kResourceExhausted: the inbox is full; kUnavailable: draining or failed.
+  // Thread-safe. kInvalidArgument: can never fit; kResourceExhausted: the inbox is full;
+  // kUnavailable: draining or failed.
   virtual Result<Stream> submit(Request request) = 0;
   virtual EngineGauges gauges() const = 0;
   virtual int64_t max_model_len() const = 0;  // tokens of prompt and output together

@@ -1,4 +1,5 @@
-// What the engine reports: gauges that anyone may read, and a listener that turns steps and requests into metrics.
+// What the engine reports: gauges that anyone may read, and a listener that turns steps and
+// requests into metrics.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +9,17 @@
 namespace donar::engine {
 
 struct EngineGauges {
-  int running = 0;          // sequences with tokens in the current step or waiting for their next
-  int waiting = 0;          // not started or preempted, the inbox included
-  double kv_usage = 0.0;    // used blocks / all blocks, 0..1; cached blocks that nobody holds count as free
+  int running = 0;  // sequences with tokens in the current step or waiting for their next
+  int waiting = 0;  // not started or preempted, the inbox included
+  double kv_usage =
+      0.0;  // used blocks / all blocks, 0..1; cached blocks that nobody holds count as free
   int64_t num_blocks = 0;
   int64_t free_blocks = 0;
 };
 
 struct StepStats {
   EngineGauges gauges;
-  int prompt_tokens = 0;       // computed in this step, recomputation included
+  int prompt_tokens = 0;  // computed in this step, recomputation included
   int generated_tokens = 0;
   int preemptions = 0;
   int64_t prefix_queries = 0;  // prompt tokens looked up in the prefix cache in this step
@@ -30,9 +32,10 @@ class StatsListener {
  public:
   virtual ~StatsListener() = default;
   virtual void on_step(const StepStats& step) = 0;
-  virtual void on_first_token(double seconds) = 0;         // since arrival
-  virtual void on_inter_token(double seconds) = 0;         // per token after the first
-  virtual void on_finish(const RequestTiming& timing, FinishReason reason, const Request& request) = 0;
+  virtual void on_first_token(double seconds) = 0;  // since arrival
+  virtual void on_inter_token(double seconds) = 0;  // per token after the first
+  virtual void on_finish(const RequestTiming& timing, FinishReason reason,
+                         const Request& request) = 0;
 };
 
 }  // namespace donar::engine

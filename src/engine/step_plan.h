@@ -1,4 +1,5 @@
-// The plan of one step: plain data between the scheduler and the worker. Everything left of it is tested without a model.
+// The plan of one step: plain data between the scheduler and the worker. Everything left of it is
+// tested without a model.
 #pragma once
 
 #include <cstdint>

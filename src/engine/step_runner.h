@@ -1,4 +1,5 @@
-// What the engine needs of a device: run one plan, give one token per sampling line. Worker implements it; tests use a fake model.
+// What the engine needs of a device: run one plan, give one token per sampling line. Worker
+// implements it; tests use a fake model.
 #pragma once
 
 #include <span>
@@ -18,9 +19,11 @@ struct SampledToken {
 
 struct StepResult {
   std::vector<SampledToken> sampled;  // one per sampling line, in plan order
-  // For lines that ran prompt tokens of a request with num_prompt_logprobs >= 0: per line, the logprobs of the tokens that
-  // follow the rows of this line, as far as the prompt knows them. Empty for all other lines.
-  std::vector<std::vector<PositionLogprobs>> prompt_logprobs;  // one entry per plan line, or empty altogether
+  // For lines that ran prompt tokens of a request with num_prompt_logprobs >= 0: per line, the
+  // logprobs of the tokens that follow the rows of this line, as far as the prompt knows them.
+  // Empty for all other lines.
+  std::vector<std::vector<PositionLogprobs>>
+      prompt_logprobs;  // one entry per plan line, or empty altogether
 };
 
 class StepRunner {

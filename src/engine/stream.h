@@ -30,10 +30,11 @@ class StreamState {
   RequestTiming timing() const;
   void set_on_ready(std::function<void()> on_ready);
 
-  // Cancel is a message: the reader raises it, the engine looks once per step. The first reason stays.
+  // Cancel is a message: the reader raises it, the engine looks once per step. The first reason
+  // stays.
   void cancel(FinishReason reason);
   FinishReason cancelled() const { return cancel_.load(std::memory_order_acquire); }
-  void cancel_choice(int choice);            // stop string found in one choice of several
+  void cancel_choice(int choice);             // stop string found in one choice of several
   std::vector<int> take_cancelled_choices();  // engine side
 
  private:
@@ -61,11 +62,13 @@ class Stream {
   bool finished() const { return state_->closed(); }
   RequestTiming timing() const { return state_->timing(); }
 
-  // Called on the engine thread whenever something was pushed or closed (and at once if there already is something).
-  // It must only post to the reader's own executor. An empty function removes it; after that returns it is not running.
+  // Called on the engine thread whenever something was pushed or closed (and at once if there
+  // already is something). It must only post to the reader's own executor. An empty function
+  // removes it; after that returns it is not running.
   void set_on_ready(std::function<void()> on_ready) { state_->set_on_ready(std::move(on_ready)); }
 
-  // Ends all choices, or one. A stop string that was found cancels with kStop; a client that is gone, with kAbort.
+  // Ends all choices, or one. A stop string that was found cancels with kStop; a client that is
+  // gone, with kAbort.
   void cancel(FinishReason reason) { state_->cancel(reason); }
   void cancel_choice(int choice) { state_->cancel_choice(choice); }
 

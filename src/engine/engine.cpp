@@ -1,0 +1,147 @@
+// The loop of the engine thread, and what other threads may ask of it. How an engine is put
+// together is in engine_create.cpp.
+#include <exception>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "engine/engine_impl.h"
+#include "engine/philox.h"
+
+namespace donar::engine {
+
+Result<void> Engine::Impl::run() {
+  while (take_inbox(/*block=*/scheduler.idle())) {
+    publish(scheduler.take_cancelled());
+    const TimePoint begin = Clock::now();
+    const StepPlan& plan = scheduler.schedule();  // host data only
+    if (plan.empty()) {
+      report_step(begin);  // everything was cancelled
+      continue;
+    }
+    Result<StepResult> result = runner->run(plan);
+    if (!result) return forward_error(result);
+    std::vector<Update> updates = scheduler.commit(plan, std::move(*result));
+    report_step(begin);
+    publish(std::move(updates));
+  }
+  return {};
+}
+
+void Engine::Impl::run_to_end() {
+  Result<void> outcome;
+  try {
+    outcome = run();
+  } catch (const std::exception& exception) {
+    outcome = fail(ErrorCode::kInternal, "the engine stopped: {}", exception.what());
+  }
+  if (!outcome) {
+    healthy.store(false);
+    log_error("engine failed: {}", outcome.error().message);
+  }
+  inbox.close();
+  for (std::unique_ptr<ActiveRequest>& request : inbox.drain(/*block=*/false))
+    admit(std::move(request));
+  const Error shutting_down{ErrorCode::kUnavailable, "the server is shutting down", {}};
+  std::vector<Update> updates = outcome
+                                    ? scheduler.abort_all(FinishReason::kAbort, shutting_down)
+                                    : scheduler.abort_all(FinishReason::kError, outcome.error());
+  report_step(Clock::now());
+  publish(std::move(updates));
+}
+
+bool Engine::Impl::take_inbox(bool block) {
+  for (std::unique_ptr<ActiveRequest>& request : inbox.drain(block)) admit(std::move(request));
+  if (forget_cached.exchange(false)) scheduler.forget_cached();
+  if (!inbox.closed()) return true;
+  const bool has_work = !scheduler.idle() || inbox.size() > 0;
+  return has_work && Clock::now().time_since_epoch() < Clock::duration(deadline.load());
+}
+
+void Engine::Impl::admit(std::unique_ptr<ActiveRequest> request) {
+  if (!request) return;  // only a wake-up
+  const Result<void> added = scheduler.add(request);
+  DONAR_CHECK(added.has_value(), "submit let through: {}", added.error().message);
+}
+
+void Engine::Impl::publish(std::vector<Update> updates) {
+  for (Update& update : updates) {
+    ActiveRequest& request = *update.request;
+    const FinishReason reason = update.event.finish;
+    if (listener && !update.event.tokens.empty()) {
+      update.is_first_token ? listener->on_first_token(update.token_seconds)
+                            : listener->on_inter_token(update.token_seconds);
+    }
+    if (listener && update.finished) listener->on_finish(request.timing, reason, request.request);
+    request.stream->push(std::move(update.event));
+    if (update.finished) request.stream->close(request.timing);
+  }
+}
+
+void Engine::Impl::report_step(TimePoint begin) {
+  StepStats step = scheduler.step_stats();
+  step.gauges = scheduler.gauges();
+  step.gauges.waiting += static_cast<int>(inbox.size());
+  step.seconds = seconds_since(begin);
+  {
+    std::lock_guard lock(gauges_mutex);
+    gauges = step.gauges;
+  }
+  if (listener) listener->on_step(step);
+}
+
+Result<Stream> Engine::submit(Request request) {
+  if (!impl_->healthy.load())
+    return fail(ErrorCode::kUnavailable, "the engine has failed: restart the server");
+  if (Result<void> valid = validate_request(request, impl_->limits); !valid)
+    return forward_error(valid);
+
+  QueueSlot slot(&impl_->num_queued);
+  if (impl_->num_queued.fetch_add(1, std::memory_order_relaxed) >= impl_->max_queued) {
+    return fail(ErrorCode::kResourceExhausted, "{} requests are waiting already: try again later",
+                impl_->max_queued);
+  }
+  auto active = std::make_unique<ActiveRequest>();
+  active->timing.arrived = Clock::now();
+  active->request = std::move(request);
+  if (!active->request.sampling.seed) {
+    active->request.sampling.seed =
+        philox_bits(impl_->seed, impl_->num_seeds.fetch_add(1, std::memory_order_relaxed));
+  }
+  active->queue_slot = std::move(slot);
+  active->stream = std::make_shared<StreamState>();
+  Stream stream(active->stream);
+  // There is a place for every queue slot, so only a closed inbox refuses.
+  if (!impl_->inbox.try_push(active))
+    return fail(ErrorCode::kUnavailable, "the server is shutting down");
+  return stream;
+}
+
+EngineGauges Engine::gauges() const {
+  std::lock_guard lock(impl_->gauges_mutex);
+  return impl_->gauges;
+}
+
+int64_t Engine::max_model_len() const { return impl_->limits.max_model_len; }
+
+bool Engine::healthy() const { return impl_->healthy.load(); }
+
+void Engine::reset_prefix_cache() {
+  std::unique_ptr<ActiveRequest> wake_up;
+  if (!impl_->forget_cached.exchange(true)) impl_->inbox.try_push(wake_up);
+}
+
+void Engine::shutdown(std::chrono::milliseconds drain) {
+  constexpr std::chrono::milliseconds kForever = std::chrono::hours(24 * 365);
+  const Clock::rep end = (Clock::now() + std::clamp(drain, std::chrono::milliseconds(0), kForever))
+                             .time_since_epoch()
+                             .count();
+  Clock::rep current = impl_->deadline.load();
+  while (end < current && !impl_->deadline.compare_exchange_weak(current, end)) {
+  }
+  impl_->inbox.close();
+  std::lock_guard lock(impl_->join_mutex);
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+}  // namespace donar::engine

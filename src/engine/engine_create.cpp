@@ -1,0 +1,152 @@
+// Puts an engine together: resolves every "auto", allocates through the ledger, starts the thread.
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "engine/engine_impl.h"
+#include "engine/kv_sizing.h"
+#include "engine/worker.h"
+
+namespace donar::engine {
+namespace {
+
+tl::unexpected<Error> refuse(std::string param, std::string message) {
+  return tl::unexpected<Error>(
+      Error{ErrorCode::kInvalidArgument, std::move(message), std::move(param)});
+}
+
+Result<void> validate_config(const EngineConfig& config) {
+  if (config.max_num_seqs < 1) {
+    return refuse("max_num_seqs",
+                  fmt::format("max_num_seqs must be at least 1, got {}", config.max_num_seqs));
+  }
+  if (config.max_num_batched_tokens < config.max_num_seqs) {
+    return refuse("max_num_batched_tokens",
+                  fmt::format("max_num_batched_tokens ({}) must be at least max_num_seqs ({}): "
+                              "every sequence needs a token a step",
+                              config.max_num_batched_tokens, config.max_num_seqs));
+  }
+  if (config.max_waiting < 1)
+    return refuse("max_waiting",
+                  fmt::format("max_waiting must be at least 1, got {}", config.max_waiting));
+  if (config.max_model_len < 0)
+    return refuse("max_model_len",
+                  "max_model_len must be positive, or 0 for what the model claims");
+  if (config.kv_cache_bytes < 0)
+    return refuse("kv_cache_bytes", "kv_cache_bytes must be positive, or 0 for a share of memory");
+  return {};
+}
+
+SchedulerConfig scheduler_config(const EngineConfig& config, int64_t max_model_len,
+                                 std::vector<int32_t> eos_tokens) {
+  SchedulerConfig scheduler;
+  scheduler.max_model_len = max_model_len;
+  scheduler.max_num_seqs = config.max_num_seqs;
+  scheduler.max_num_batched_tokens =
+      config.chunked_prefill
+          ? config.max_num_batched_tokens
+          : static_cast<int>(std::max<int64_t>(config.max_num_batched_tokens, max_model_len));
+  scheduler.chunked_prefill = config.chunked_prefill;
+  scheduler.prefix_caching = config.prefix_caching;
+  scheduler.eos_tokens = std::move(eos_tokens);
+  return scheduler;
+}
+
+uint64_t available_bytes(const MemoryLedger& ledger) {
+  const uint64_t available = available_host_memory();
+  if (ledger.limit_bytes() == 0) return available;
+  return std::min(available, ledger.limit_bytes() - std::min(ledger.limit_bytes(), ledger.total()));
+}
+
+}  // namespace
+
+Engine::Impl::Impl(const EngineConfig& config, const RequestLimits& request_limits,
+                   const SchedulerConfig& scheduler_config, int64_t num_blocks,
+                   StatsListener* stats_listener)
+    : limits(request_limits),
+      max_queued(config.max_waiting),
+      seed(config.seed),
+      listener(stats_listener),
+      inbox(static_cast<size_t>(config.max_waiting) + 1),  // and one wake-up
+      scheduler(scheduler_config, num_blocks) {
+  gauges = scheduler.gauges();
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run_to_end(); });
+}
+
+Engine::~Engine() { shutdown(std::chrono::milliseconds(0)); }
+
+Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::ModelConfig config,
+                                               model::Weights weights,
+                                               const EngineConfig& engine_config, int threads,
+                                               int64_t tokenizer_vocab, StatsListener* listener) {
+  if (Result<void> valid = validate_config(engine_config); !valid) return forward_error(valid);
+  if (threads < 1)
+    return refuse("threads", fmt::format("threads must be at least 1, got {}", threads));
+
+  const uint64_t bytes_per_block =
+      kv::KvStore::bytes_per_block(model::Decoder::kv_layers(config, engine_config.kv_dtype));
+  const Result<KvSize> size =
+      size_kv_cache(engine_config, config.max_position, bytes_per_block, available_bytes(ledger));
+  if (!size) return tl::unexpected<Error>(size.error());
+  if (size->is_len_reduced) {
+    log_warn(
+        "context reduced from the model's {} tokens to the {} that the KV cache holds; to get "
+        "more, give it more memory",
+        config.max_position, size->max_model_len);
+  }
+  const SchedulerConfig scheduler =
+      scheduler_config(engine_config, size->max_model_len, config.eos_tokens);
+
+  WorkerLimits worker;
+  worker.batch.max_rows = scheduler.max_num_batched_tokens;
+  worker.batch.max_sequences = std::min(scheduler.max_num_seqs, scheduler.max_num_batched_tokens);
+  worker.batch.max_blocks = kv::blocks_for(size->max_model_len);
+  worker.num_blocks = size->num_blocks;
+  worker.max_positions = size->max_model_len;
+  worker.kv_dtype = engine_config.kv_dtype;
+  worker.num_threads = threads;
+  worker.num_tokens =
+      tokenizer_vocab > 0 ? std::min(tokenizer_vocab, config.vocab_size) : config.vocab_size;
+
+  RequestLimits limits;
+  limits.max_model_len = size->max_model_len;
+  limits.vocab_size = config.vocab_size;
+  auto impl = std::make_unique<Impl>(engine_config, limits, scheduler, size->num_blocks, listener);
+  impl->model_config = std::move(config);
+  impl->weights = std::move(weights);
+  Result<std::unique_ptr<Worker>> runner =
+      Worker::create(ledger, impl->model_config, impl->weights, worker);
+  if (!runner) return forward_error(runner);
+  impl->runner = std::move(*runner);
+
+  log_info(
+      "KV cache: {} blocks of {} tokens in {}, {}; context {} tokens, {} sequences, {} tokens a "
+      "step",
+      size->num_blocks, kv::kBlockTokens, dtype_name(engine_config.kv_dtype),
+      format_bytes(static_cast<uint64_t>(size->num_blocks) * bytes_per_block), size->max_model_len,
+      scheduler.max_num_seqs, scheduler.max_num_batched_tokens);
+  log_info("memory: {}", ledger.summary());
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+std::unique_ptr<Engine> Engine::create_with_runner(std::unique_ptr<StepRunner> runner,
+                                                   const EngineConfig& engine_config,
+                                                   int64_t num_blocks,
+                                                   std::vector<int32_t> eos_tokens,
+                                                   StatsListener* listener) {
+  const int64_t capacity = num_blocks * kv::kBlockTokens;
+  const int64_t max_model_len =
+      engine_config.max_model_len > 0 ? std::min(engine_config.max_model_len, capacity) : capacity;
+  RequestLimits limits;
+  limits.max_model_len = max_model_len;
+  auto impl = std::make_unique<Impl>(
+      engine_config, limits, scheduler_config(engine_config, max_model_len, std::move(eos_tokens)),
+      num_blocks, listener);
+  impl->runner = std::move(runner);
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+}  // namespace donar::engine

@@ -1,0 +1,106 @@
+// Decides what every step computes and what follows from it. Host data only: no weights, no device,
+// no clock but for timings.
+//
+//   add -> waiting -> schedule(): running first, then waiting, under the token budget -> StepPlan
+//   -> (runner) -> commit()
+//
+// Out of blocks, the newest running sequence gives its blocks back and goes to the front of the
+// queue. The choices of one request wait until the first one has computed the prompt, and then
+// share its blocks through the prefix cache.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/sequence.h"
+#include "engine/stats.h"
+#include "engine/step_plan.h"
+#include "engine/step_runner.h"
+#include "kv/block_pool.h"
+
+namespace donar::engine {
+
+struct SchedulerConfig {
+  int64_t max_model_len = 0;  // tokens of prompt and output together
+  int max_num_seqs = 0;       // sequences in one step
+  int max_num_batched_tokens =
+      0;  // token budget of one step; >= max_model_len without chunked prefill
+  bool chunked_prefill = true;
+  bool prefix_caching = true;
+  std::vector<int32_t> eos_tokens;
+};
+
+// What one choice's reader is to be told.
+struct Update {
+  ActiveRequest* request = nullptr;
+  TokenEvent event;
+  double token_seconds =
+      0.0;  // with a token: since arrival for a choice's first, else since the one before
+  bool is_first_token = false;  // of its choice
+  std::unique_ptr<ActiveRequest>
+      finished;  // with a request's last update: the request itself, which has left the scheduler
+};
+
+// Engine thread only.
+class Scheduler {
+ public:
+  Scheduler(SchedulerConfig config, int64_t num_blocks);
+
+  // Queues all choices. kInvalidArgument for what can never fit; the request then stays with the
+  // caller.
+  Result<void> add(std::unique_ptr<ActiveRequest>& request);
+
+  // The next step. Valid until the next call; commit() or abort_all() comes before that. Empty only
+  // if idle.
+  const StepPlan& schedule();
+
+  // Appends what the step drew, and ends, frees and publishes what follows from it.
+  std::vector<Update> commit(const StepPlan& plan, StepResult result);
+
+  // Ends what readers have cancelled since the last call.
+  std::vector<Update> take_cancelled();
+  std::vector<Update> abort(ActiveRequest& request, FinishReason reason);
+  std::vector<Update> abort_all(FinishReason reason, const Error& error);
+
+  void forget_cached() { pool_.forget_cached(); }
+
+  bool idle() const { return requests_.empty(); }
+  EngineGauges gauges() const;
+  const StepStats& step_stats() const {
+    return step_;
+  }  // of the last schedule() and commit(), without gauges and seconds
+  void check_integrity() const;
+
+ private:
+  void plan_running();
+  void plan_waiting();
+  void add_line(Sequence& sequence, int num_tokens);
+  bool start(Sequence& sequence);  // false: no room now
+  bool make_room(Sequence& sequence, int num_tokens);
+  void preempt(Sequence& sequence);
+  bool waits_for_first_choice(const Sequence& sequence) const;
+  bool publishes_blocks(const ActiveRequest& request) const;
+  FinishReason finish_after_token(const Sequence& sequence, TokenEvent& event) const;
+  void collect_prompt_logprobs(Sequence& sequence, int begin,
+                               std::vector<PositionLogprobs> logprobs);
+  Update make_update(Sequence& sequence, TokenEvent event);
+  std::vector<Update> end_all(ActiveRequest& request, FinishReason reason,
+                              const std::optional<Error>& error);
+  void end(Sequence& sequence);
+  std::unique_ptr<ActiveRequest> remove(ActiveRequest& request);
+
+  const SchedulerConfig config_;
+  kv::BlockPool pool_;                                    // outlives the sequences below
+  std::vector<std::unique_ptr<ActiveRequest>> requests_;  // owns all that is not finished
+  std::deque<Sequence*> waiting_;                         // next first
+  std::vector<Sequence*> running_;                        // in the order they started
+  StepPlan plan_;
+  int budget_ = 0;  // tokens left in the step being planned
+  StepStats step_;
+  uint64_t num_added_ = 0;
+};
+
+}  // namespace donar::engine

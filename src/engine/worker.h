@@ -1,0 +1,51 @@
+// Runs plans on one device: batch, forward pass, head in slices, sampler. Owns everything that a
+// step needs beside the weights.
+#pragma once
+
+#include <memory>
+
+#include "engine/batch_builder.h"
+#include "engine/sampler.h"
+#include "engine/step_runner.h"
+#include "kv/kv_store.h"
+#include "model/decoder.h"
+#include "tensor/exec.h"
+
+namespace donar::engine {
+
+struct WorkerLimits {
+  BatchLimits batch;
+  int64_t num_blocks = 0;  // of the KV cache
+  int64_t max_positions = 0;
+  DType kv_dtype = DType::kBF16;
+  int num_threads = 1;
+  int64_t num_tokens = 0;  // ids that may be sampled
+};
+
+// Engine thread only, after create.
+class Worker : public StepRunner {
+ public:
+  // `config` and `weights` outlive the worker.
+  static Result<std::unique_ptr<Worker>> create(MemoryLedger& ledger,
+                                                const model::ModelConfig& config,
+                                                const model::Weights& weights,
+                                                const WorkerLimits& limits);
+  Result<StepResult> run(const StepPlan& plan) override;
+
+ private:
+  Worker(model::Decoder decoder, kv::KvStore kv, BatchBuilder builder, Sampler sampler,
+         Buffer arena, int num_threads);
+
+  model::Decoder decoder_;
+  kv::KvStore kv_;
+  BatchBuilder builder_;
+  Sampler sampler_;
+  ThreadPool pool_;
+  Arena arena_;
+  Exec exec_;
+  Buffer hidden_;                    // [max_rows, dim] f32: rows whose logits are wanted
+  Buffer logits_;                    // [<= kHeadRows, vocab_size] f32: one slice
+  std::vector<SampledToken> drawn_;  // one per head row
+};
+
+}  // namespace donar::engine
