@@ -1,0 +1,16 @@
+// The read bandwidth of this machine, measured: what a memory-bound decode is compared with.
+#pragma once
+
+#include <cstdint>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "tensor/memory_ledger.h"
+
+namespace donar::app {
+
+// Bytes per second that all threads of `pool` read together, best of several passes over a buffer
+// larger than the caches.
+Result<double> measure_read_bandwidth(ThreadPool& pool, MemoryLedger& ledger);
+
+}  // namespace donar::app

@@ -1,0 +1,205 @@
+// donar bench: prompt and decode speed through the engine, beside the read bandwidth of the same
+// machine in the same run.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <boost/json/serialize.hpp>
+#include <cstdio>
+#include <random>
+
+#include "app/bandwidth.h"
+#include "app/commands.h"
+#include "app/session.h"
+#include "base/thread_pool.h"
+#include "kv/kv_store.h"
+#include "model/decoder.h"
+
+namespace donar::app {
+namespace {
+
+using Prompts = std::vector<std::vector<int32_t>>;
+
+// FNV-1a: a speed change that alters the output shows at once.
+struct Hash {
+  uint64_t value = 14695981039346656037ull;
+  void add(uint32_t word) {
+    for (int shift = 0; shift < 32; shift += 8)
+      value = (value ^ ((word >> shift) & 0xff)) * 1099511628211ull;
+  }
+};
+
+struct Batch {
+  TimePoint submitted, first_token,
+      last_token;  // first submit; latest first token; latest last token
+  int64_t generated = 0;
+  Hash hash;
+};
+
+Prompts random_prompts(const Options& options, int64_t vocab) {
+  std::mt19937_64 random(options.engine.seed);
+  std::uniform_int_distribution<int32_t> ids(0, static_cast<int32_t>(vocab) - 1);
+  Prompts prompts(static_cast<size_t>(options.bench.batch_size));
+  for (std::vector<int32_t>& prompt : prompts) {
+    prompt.resize(static_cast<size_t>(options.bench.input_len));
+    for (int32_t& id : prompt) id = ids(random);
+  }
+  return prompts;
+}
+
+Result<Batch> run_batch(engine::EngineApi& engine, const Prompts& prompts, int max_tokens,
+                        int num_logprobs = -1) {
+  Batch out;
+  out.submitted = Clock::now();
+  std::vector<engine::Stream> streams;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    engine::Request request;
+    request.prompt = prompt;
+    request.max_tokens = max_tokens;
+    request.sampling.temperature = 0.0f;
+    request.sampling.ignore_eos = true;
+    request.sampling.num_logprobs = num_logprobs;
+    Result<engine::Stream> stream = engine.submit(std::move(request));
+    if (!stream) return forward_error(stream);
+    streams.push_back(std::move(*stream));
+  }
+  for (engine::Stream& stream : streams) {
+    while (std::optional<engine::TokenEvent> event = stream.pop()) {
+      if (event->error) return tl::unexpected<Error>(std::move(*event->error));
+      for (const int32_t token : event->tokens) out.hash.add(static_cast<uint32_t>(token));
+      for (const engine::PositionLogprobs& position : event->logprobs) {
+        for (const engine::TokenLogprob& entry : position) {
+          out.hash.add(static_cast<uint32_t>(entry.token));
+          out.hash.add(std::bit_cast<uint32_t>(entry.logprob));
+        }
+      }
+    }
+    const engine::RequestTiming timing = stream.timing();
+    out.first_token = std::max(out.first_token, timing.first_token);
+    out.last_token = std::max(out.last_token, timing.last_token);
+    out.generated += timing.generated_tokens;
+  }
+  return out;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+struct Speeds {
+  std::vector<double> prompt_tokens_per_s, decode_tokens_per_s;
+  uint64_t tokens_hash = 0;
+};
+
+Result<Speeds> measure(engine::EngineApi& engine, const BenchOptions& bench,
+                       const Prompts& prompts) {
+  Speeds out;
+  for (int i = 0; i <= bench.repeat; ++i) {  // the first run warms up
+    engine.reset_prefix_cache();
+    Result<Batch> prefill = run_batch(engine, prompts, /*max_tokens=*/1);
+    if (!prefill) return forward_error(prefill);
+    // The prompts are in the prefix cache now, so all sequences decode together from the start.
+    Result<Batch> decode = run_batch(engine, prompts, bench.output_len);
+    if (!decode) return forward_error(decode);
+    if (i == 0) continue;
+    const double prompt_tokens = static_cast<double>(bench.input_len) * bench.batch_size;
+    const double decode_tokens = static_cast<double>(decode->generated) - bench.batch_size;
+    out.prompt_tokens_per_s.push_back(prompt_tokens /
+                                      seconds_between(prefill->submitted, prefill->first_token));
+    out.decode_tokens_per_s.push_back(decode_tokens /
+                                      seconds_between(decode->first_token, decode->last_token));
+    if (i > 1 && out.tokens_hash != decode->hash.value)
+      return fail(ErrorCode::kInternal,
+                  "run {} gave other tokens than run 1: the output is not deterministic", i);
+    out.tokens_hash = decode->hash.value;
+  }
+  return out;
+}
+
+// What one decode step reads: the packed weights once, and the keys and values of every sequence,
+// half-way through the answer.
+double decode_step_bytes(const Options& options, const Session& session) {
+  const auto layers = model::Decoder::kv_layers(session.config, options.engine.kv_dtype);
+  const double kv_token =
+      static_cast<double>(kv::KvStore::bytes_per_block(layers)) / kv::kBlockTokens;
+  const double context = options.bench.input_len + options.bench.output_len / 2.0;
+  return static_cast<double>(session.weight_bytes - session.embedding_bytes) +
+         kv_token * context * options.bench.batch_size;
+}
+
+std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
+
+}  // namespace
+
+Result<int> bench(const Options& given) {
+  Options options = given;
+  const BenchOptions& bench = options.bench;
+  options.engine.max_num_seqs = bench.batch_size;
+  options.engine.prefix_caching = true;
+  const int64_t needed = int64_t{bench.input_len} + bench.output_len;
+  if (options.engine.max_model_len == 0) options.engine.max_model_len = needed;
+
+  MemoryLedger ledger;
+  Result<Session> session = open_session(options, ledger, {});
+  if (!session) return forward_error(session);
+  const int threads = step_threads(options);
+  const Prompts prompts = random_prompts(
+      options, std::min(session->text.tokenizer->vocab_size(), session->config.vocab_size));
+  double bandwidth = 0.0;
+  {
+    ThreadPool pool(threads);
+    Result<double> measured = measure_read_bandwidth(pool, ledger);
+    if (!measured) return forward_error(measured);
+    bandwidth = *measured;
+  }
+  Result<Speeds> speeds = measure(*session->engine, bench, prompts);
+  if (!speeds) return forward_error(speeds);
+  constexpr int kHashedLogprobs = 20;
+  Result<Batch> logits =
+      run_batch(*session->engine, {prompts.front()}, /*max_tokens=*/1, kHashedLogprobs);
+  if (!logits) return forward_error(logits);
+
+  const double prompt_rate = median(speeds->prompt_tokens_per_s);
+  const double decode_rate = median(speeds->decode_tokens_per_s);
+  const double read_rate = decode_rate / bench.batch_size * decode_step_bytes(options, *session);
+  if (!bench.json_only) {
+    fmt::print("{} ({}), {} threads, {}, KV {}\n", session->model, session->precision, threads,
+               cpu_isa_name(detect_cpu_isa()), dtype_name(options.engine.kv_dtype));
+    fmt::print("memory   {}\n", ledger.summary());
+    fmt::print("load     {:.2f} s\n",
+               session->open_seconds + session->weights_seconds + session->engine_seconds);
+    fmt::print("prompt   {:10.1f} tok/s   ({} x {} tokens, median of {})\n", prompt_rate,
+               bench.batch_size, bench.input_len, bench.repeat);
+    fmt::print("decode   {:10.1f} tok/s   ({} x {} tokens, {:.2f} ms a step)\n", decode_rate,
+               bench.batch_size, bench.output_len, 1e3 * bench.batch_size / decode_rate);
+    fmt::print("read     {:10.1f} GB/s    of {:.1f} GB/s measured: {:.0f} %\n", read_rate / 1e9,
+               bandwidth / 1e9, 100 * read_rate / bandwidth);
+    fmt::print("hash     tokens {}, last logits {}\n", hex(speeds->tokens_hash),
+               hex(logits->hash.value));
+  }
+  const json::object line = {
+      {"model", session->model},
+      {"precision", session->precision},
+      {"threads", threads},
+      {"isa", cpu_isa_name(detect_cpu_isa())},
+      {"kv_cache_dtype", std::string(dtype_name(options.engine.kv_dtype))},
+      {"input_len", bench.input_len},
+      {"output_len", bench.output_len},
+      {"batch_size", bench.batch_size},
+      {"repeat", bench.repeat},
+      {"prompt_tokens_per_s", prompt_rate},
+      {"decode_tokens_per_s", decode_rate},
+      {"weight_bytes", session->weight_bytes},
+      {"decode_read_bytes_per_s", read_rate},
+      {"read_bandwidth_bytes_per_s", bandwidth},
+      {"bandwidth_share", read_rate / bandwidth},
+      {"tokens_hash", hex(speeds->tokens_hash)},
+      {"logits_hash", hex(logits->hash.value)},
+  };
+  fmt::print("{}\n", json::serialize(line));
+  return 0;
+}
+
+}  // namespace donar::app
