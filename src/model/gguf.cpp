@@ -282,14 +282,14 @@ Result<uint64_t> read_alignment(const GgufFile& parsed, const File& file) {
 Result<GgufFile> read_gguf(const File& file) {
   Cursor in(file);
   const auto magic = in.read<std::array<char, 4>>();
-  if (in.failed() || std::memcmp(magic.data(), "GGUF", 4) != 0) {
-    if (!in.failed() && std::memcmp(magic.data(), "vers", 4) == 0)
-      return fail(ErrorCode::kDataLoss,
-                  "{}: this is a Git LFS pointer, not the weights: run `git lfs pull` in its "
-                  "directory or download the file",
-                  file.path().string());
+  if (in.failed()) return gguf_error(file, in.error());
+  if (std::memcmp(magic.data(), "vers", 4) == 0)
+    return fail(ErrorCode::kDataLoss,
+                "{}: this is a Git LFS pointer, not the weights: run `git lfs pull` in its "
+                "directory or download the file",
+                file.path().string());
+  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
     return gguf_error(file, "it does not begin with GGUF");
-  }
   const uint32_t version = in.read<uint32_t>();
   if (!in.failed() && (version & 0xffffu) == 0)
     return gguf_error(file, fmt::format("version {:#010x}: the file is big-endian", version));

@@ -1,0 +1,215 @@
+// The decoder against hidden states, logits and greedy tokens of the reference library, for every
+// supported family; and the promise that a row's result depends on that row alone.
+#include "model/decoder.h"
+
+#include <gtest/gtest.h>
+
+#include "ops/linear.h"
+#include "tests/model/runner.h"
+
+namespace donar::model::test {
+namespace {
+
+struct TinyModel {
+  const char* name;
+  const char* file;  // "" for the directory
+};
+
+std::ostream& operator<<(std::ostream& out, const TinyModel& model) {
+  return out << model.name << (*model.file ? "_gguf" : "");
+}
+
+class TinyModels : public testing::TestWithParam<TinyModel> {
+ protected:
+  fs::path path() const {
+    const fs::path directory = tiny(GetParam().name);
+    return *GetParam().file ? directory / GetParam().file : directory;
+  }
+  void SetUp() override {
+    golden_ = open_golden(tiny(GetParam().name) / "logits.safetensors");
+    for (const int64_t id : read_tensor<int64_t>(golden_, "input_ids"))
+      ids_.push_back(static_cast<int32_t>(id));
+    for (const int64_t id : read_tensor<int64_t>(golden_, "greedy"))
+      greedy_.push_back(static_cast<int32_t>(id));
+    logits_ = read_tensor<float>(golden_, "logits");
+    ASSERT_EQ(ids_.size(), 25u);
+    ASSERT_EQ(greedy_.size(), 8u);
+  }
+
+  Checkpoint golden_;
+  std::vector<int32_t> ids_, greedy_;
+  std::vector<float> logits_;  // [25, vocab]
+};
+
+void expect_near(const std::vector<float>& actual, const std::vector<float>& expected,
+                 float tolerance, const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  size_t worst = 0;
+  for (size_t i = 1; i < actual.size(); ++i)
+    if (!(std::abs(actual[i] - expected[i]) <= std::abs(actual[worst] - expected[worst])))
+      worst = i;
+  EXPECT_LE(std::abs(actual[worst] - expected[worst]), tolerance)
+      << what << ": element " << worst << ": expected " << expected[worst] << ", found "
+      << actual[worst];
+}
+
+std::vector<float> flat(const std::vector<std::vector<float>>& rows) {
+  std::vector<float> out;
+  for (const auto& row : rows) out.insert(out.end(), row.begin(), row.end());
+  return out;
+}
+
+TEST_P(TinyModels, fp32_hidden_states_logits_and_greedy_tokens_equal_the_reference) {
+  const auto runner = Runner::open(path(), {.dtype = DType::kF32});
+  ASSERT_TRUE(runner);
+  std::vector<std::vector<float>> entering;
+  std::vector<float> final_hidden;
+  const auto logits = runner->step({{0, ids_}}, &entering, &final_hidden);
+  for (size_t i = 0; i < entering.size(); ++i)
+    expect_near(entering[i], read_tensor<float>(golden_, fmt::format("hidden.{}", i)), 1e-3f,
+                fmt::format("input of layer {}", i));
+  expect_near(final_hidden, read_tensor<float>(golden_, fmt::format("hidden.{}", entering.size())),
+              1e-3f, "after the final norm");
+  expect_near(flat(logits), logits_, 1e-3f, "logits");
+  EXPECT_EQ(runner->greedy(ids_, 8), greedy_);
+}
+
+TEST_P(TinyModels, bf16_stays_within_the_tolerance_of_the_architecture) {
+  const auto runner = Runner::open(path(), {.kv = DType::kBF16});
+  ASSERT_TRUE(runner);
+  const auto logits = runner->run(ids_, ids_.size());
+  const size_t vocab = logits[0].size();
+  double worst = 0.0, sum = 0.0;
+  for (size_t row = 0; row < logits.size(); ++row) {
+    const auto expected = log_softmax({logits_.begin() + static_cast<int64_t>(row * vocab),
+                                       logits_.begin() + static_cast<int64_t>((row + 1) * vocab)});
+    const auto actual = log_softmax(logits[row]);
+    for (size_t i = 0; i < vocab; ++i) {
+      worst = std::max(worst, std::abs(actual[i] - expected[i]));
+      sum += std::abs(actual[i] - expected[i]);
+    }
+  }
+  const double mean = sum / static_cast<double>(logits.size() * vocab);
+  RecordProperty("worst_logprob_difference", fmt::format("{:.4f}", worst));
+  RecordProperty("mean_logprob_difference", fmt::format("{:.4f}", mean));
+  EXPECT_LT(worst, 0.25);
+  EXPECT_LT(mean, 0.04);
+}
+
+TEST_P(TinyModels, chunked_equals_whole_bit_for_bit) {
+  for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::kF32)}) {
+    const auto runner = Runner::open(path(), {.dtype = dtype, .kv = DType::kBF16});
+    ASSERT_TRUE(runner);
+    const auto whole = runner->run(ids_, ids_.size());
+    for (const size_t chunk : {1u, 3u, 16u, 17u})
+      EXPECT_EQ(runner->run(ids_, chunk), whole) << "chunks of " << chunk;
+  }
+}
+
+TEST_P(TinyModels, batched_equals_alone_bit_for_bit) {
+  const auto runner = Runner::open(path(), {.kv = DType::kBF16});
+  ASSERT_TRUE(runner);
+  std::vector<std::vector<int32_t>> prompts(4);
+  for (size_t s = 0; s < prompts.size(); ++s)
+    for (size_t i = 0; i < 9 + 5 * s; ++i)
+      prompts[s].push_back(ids_[(i * (s + 1) + s) % ids_.size()]);
+  std::vector<std::vector<std::vector<float>>> alone;
+  for (size_t s = 0; s < prompts.size(); ++s)
+    alone.push_back(runner->run(prompts[s], prompts[s].size(), static_cast<int>(s)));
+
+  // All four at once, in another order, first without their last two tokens; then decoding rows
+  // beside each other.
+  const std::vector<int> order{2, 0, 3, 1};
+  for (int s : order) runner->restart(s);
+  const auto check = [&](size_t begin_from_end, size_t end_from_end) {
+    std::vector<StepRows> step;
+    for (const int s : order) {
+      const auto& prompt = prompts[static_cast<size_t>(s)];
+      const auto begin =
+          prompt.end() - static_cast<int64_t>(std::min(begin_from_end, prompt.size()));
+      step.push_back({s, {begin, prompt.end() - static_cast<int64_t>(end_from_end)}});
+    }
+    const auto logits = runner->step(step);
+    size_t row = 0;
+    for (const StepRows& rows : step) {
+      const auto& wanted = alone[static_cast<size_t>(rows.sequence)];
+      const size_t first = wanted.size() - end_from_end - rows.tokens.size();
+      for (size_t i = 0; i < rows.tokens.size(); ++i)
+        EXPECT_EQ(logits[row++], wanted[first + i])
+            << "sequence " << rows.sequence << ", token " << first + i;
+    }
+  };
+  check(1000, 2);
+  check(2, 1);
+  check(1, 0);
+}
+
+TEST_P(TinyModels, the_result_does_not_depend_on_threads) {
+  const auto one = Runner::open(path(), {.threads = 1});
+  const auto four = Runner::open(path(), {.threads = 4});
+  ASSERT_TRUE(one && four);
+  EXPECT_EQ(one->run(ids_, ids_.size()), four->run(ids_, ids_.size()));
+}
+
+INSTANTIATE_TEST_SUITE_P(, TinyModels,
+                         testing::Values(TinyModel{"llama", ""}, TinyModel{"llama", "model.gguf"},
+                                         TinyModel{"llama_bias_tied", ""},
+                                         TinyModel{"llama_new_keys", ""},
+                                         TinyModel{"mistral_window", ""}, TinyModel{"qwen2", ""},
+                                         TinyModel{"qwen2_window", ""}, TinyModel{"qwen2_yarn", ""},
+                                         TinyModel{"qwen3", ""}),
+                         testing::PrintToStringParamName());
+
+TEST(Decoder, gguf_and_safetensors_of_one_model_agree) {
+  const auto gguf = Runner::open(tiny("llama") / "model.gguf", {.dtype = DType::kF32});
+  const auto directory = Runner::open(tiny("llama"), {.dtype = DType::kF32});
+  ASSERT_TRUE(gguf && directory);
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 40; ++i) ids.push_back((7 * i * i + 3 * i + 1) % 61);
+  // The weights are bitwise the same; the frequencies went through rope_freqs.weight.
+  expect_near(flat(gguf->run(ids, ids.size())), flat(directory->run(ids, ids.size())), 2e-4f,
+              "logits");
+}
+
+TEST(Decoder, hidden_states_are_those_of_the_sampled_rows_in_their_order) {
+  const auto runner = Runner::open(tiny("llama"), {});
+  ASSERT_TRUE(runner);
+  const std::vector<int32_t> ids{1, 2, 3, 4, 5};
+  const auto all = runner->run(ids, ids.size());
+  for (const std::vector<int32_t>& samples : {std::vector<int32_t>{4}, {3, 0, 3}, {}}) {
+    runner->restart(0);
+    const auto some = runner->step({{0, ids}}, nullptr, nullptr, &samples);
+    ASSERT_EQ(some.size(), samples.size());
+    for (size_t i = 0; i < samples.size(); ++i)
+      EXPECT_EQ(some[i], all[static_cast<size_t>(samples[i])]) << "sample " << i;
+  }
+}
+
+TEST(Decoder, capture_keeps_the_layers_that_were_asked_for) {
+  const auto runner = Runner::open(tiny("llama"), {});
+  ASSERT_TRUE(runner);
+  std::vector<std::vector<float>> entering;
+  const auto with = runner->step({{0, {7, 8, 9}}}, &entering);
+  ASSERT_EQ(entering.size(), 3u);
+  std::vector<float> embedded(3 * 32);
+  for (int64_t i = 0; i < 3; ++i)
+    ops::unpack_packed_row(runner->weights().embedding, 7 + i, embedded.data() + i * 32);
+  EXPECT_EQ(entering[0], embedded);
+  runner->restart(0);
+  EXPECT_EQ(runner->step({{0, {7, 8, 9}}}), with) << "capturing must not change the result";
+}
+
+TEST(Decoder, a_window_hides_what_is_further_away) {
+  const auto runner =
+      Runner::open(tiny("mistral_window"), {.dtype = DType::kF32});  // window 4, two layers
+  ASSERT_TRUE(runner);
+  std::vector<int32_t> a, b;
+  for (int32_t i = 0; i < 20; ++i) a.push_back((5 * i + 3) % 61);
+  b = a;
+  b[0] = (b[0] + 1) % 61;  // reaches position 6 through two layers of three steps back each
+  const auto first = runner->run(a, a.size()), second = runner->run(b, b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(first[i] == second[i], i > 6) << "position " << i;
+}
+
+}  // namespace
+}  // namespace donar::model::test
