@@ -15,8 +15,10 @@ export function startKeyboard(): void {
       newChat();
     } else if (event.key === '/' && !event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event.target)) {
       event.preventDefault();
+      const focus = () => document.querySelector<HTMLInputElement>('#search')?.focus();
+      if (railOpen.value) return focus();
       railOpen.value = true;
-      requestAnimationFrame(() => document.querySelector<HTMLInputElement>('#search')?.focus());
+      requestAnimationFrame(focus);  // it can be focused once it is drawn
     } else if (event.key === 'Escape' && document.querySelector('dialog[open]') === null) {
       escape();
     }

@@ -102,10 +102,17 @@ export async function poll(): Promise<void> {
   if (!document.hidden) timer = setTimeout(() => void poll(), wait);
 }
 
-// Called by a request that met no server, so that the banner comes at once.
+// Called by a request that met no server or a full one, so that the page says so at once.
 export function pollSoon(): void {
   void poll();
 }
+
+// A request that does not answer at once may wait in line: look.
+awaited.subscribe((count) => {
+  if (count === 0) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => void poll(), 400);
+});
 
 export function startPolling(): void {
   document.addEventListener('visibilitychange', () => {

@@ -93,9 +93,9 @@ export async function rename(id: string, title: string): Promise<void> {
 }
 
 export async function deleteOne(id: string): Promise<void> {
-  const conversation = busy.get(id) ?? await guarded(storage.loadConversation(id));
   heads.value = heads.value.filter((head) => head.id !== id);
   if (current.value.conversation.id === id) show(emptyConversation());
+  const conversation = busy.get(id) ?? await guarded(storage.loadConversation(id));
   await guarded(storage.deleteConversation(id));
   channel?.postMessage(id);
   if (conversation === null) return;
@@ -122,6 +122,11 @@ export async function exportAll(): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+// A file lists fields in its own order: both sides are read the same way before they are compared.
+function sameMessages(here: Conversation, imported: Conversation): boolean {
+  return JSON.stringify(fromFile(toFile([here]))[0]!.messages) === JSON.stringify(imported.messages);
+}
+
 // A conversation that is here already and differs is kept beside the imported one.
 export async function importFile(file: File): Promise<void> {
   try {
@@ -131,7 +136,7 @@ export async function importFile(file: File): Promise<void> {
     for (const conversation of conversations) {
       const twin = here.get(conversation.id);
       if (twin === undefined) fresh.push(conversation);
-      else if (JSON.stringify(twin.messages) !== JSON.stringify(conversation.messages)) fresh.push({...conversation, id: newId()});
+      else if (!sameMessages(twin, conversation)) fresh.push({...conversation, id: newId()});
     }
     await guarded(storage.saveConversations(fresh));
     heads.value = await guarded(storage.listHeads()) ?? heads.value;

@@ -26,7 +26,7 @@ export function SettingsDrawer() {
     if (!open) return;
     const before = document.activeElement;
     const key = keyNeeded.peek() ? drawer.current?.querySelector<HTMLElement>('#api-key') : null;
-    (key ?? drawer.current?.querySelector<HTMLElement>('button'))?.focus();
+    (key ?? drawer.current)?.focus();
     return () => {
       if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
@@ -34,7 +34,7 @@ export function SettingsDrawer() {
   if (!open) return null;
   const changed = settings.value.system !== '' || Object.values(settings.value.values).some((value) => value !== '');
   return (
-    <div class="drawer" ref={drawer} role="dialog" aria-label="Settings">
+    <div class="drawer" ref={drawer} role="dialog" aria-label="Settings" tabIndex={-1}>
       <header>
         <h2>Settings</h2>
         <button type="button" class="plain" onClick={resetSettings} disabled={!changed}>Reset</button>

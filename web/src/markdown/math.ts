@@ -18,7 +18,7 @@ export async function typesetMath(block: HTMLElement): Promise<void> {
     return;
   }
   for (const formula of formulas) {
-    const tex = formula.textContent ?? '';
+    const tex = formula.dataset['tex'] ?? '';
     try {
       const html = toMathMl(tex, formula.classList.contains('display'));
       formula.innerHTML = DOMPurify.sanitize(

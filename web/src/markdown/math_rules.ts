@@ -20,6 +20,7 @@ function emit(
   if (!silent) {
     const token = state.push('math', 'math', 0);
     token.content = state.src.slice(start, end).trim();
+    token.markup = state.src.slice(start - marker, end + marker);
     token.meta = display;
   }
   state.pos = end + marker;
@@ -45,6 +46,7 @@ const block: RuleBlock = (state, startLine, endLine, silent) => {
     const token = state.push('math', 'math', 0);
     token.block = true;
     token.content = lines.join('\n').trim();
+    token.markup = `${first.slice(0, 2)}\n${token.content}\n${close}`;
     token.meta = true;
     token.map = [startLine, line + 1];
     state.line = line + 1;
@@ -58,8 +60,8 @@ export function mathRules(md: MarkdownIt): void {
   md.block.ruler.before('fence', 'math', block, {alt: ['paragraph', 'blockquote', 'list']});
   md.renderer.rules['math'] = (tokens, index) => {
     const token = tokens[index]!;
-    const tex = md.utils.escapeHtml(token.content);
     const tag = token.block ? 'p' : 'span';
-    return `<${tag} class="math${token.meta === true ? ' display' : ''}">${tex}</${tag}>`;
+    const kind = token.meta === true ? 'math display' : 'math';
+    return `<${tag} class="${kind}" data-tex="${md.utils.escapeHtml(token.content)}">${md.utils.escapeHtml(token.markup)}</${tag}>`;
   };
 }

@@ -17,7 +17,7 @@ export class MarkdownView {
 
   update(text: string, done: boolean): void {
     if (text === this.text && done === this.done) return;
-    if (this.done && text !== this.text) this.restart();  // goes on behind what was finished
+    if (this.done) this.restart();  // goes on behind what was finished
     this.text = text;
     this.done = done;
     if (!this.splitter.update(text)) this.restart();
