@@ -1,0 +1,149 @@
+"""Start, loading, drain, failure; and the other commands of the binary."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+import base
+import openai
+from base import MODEL, client_of, sse, start
+
+LONG = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 60, "ignore_eos": True, "temperature": 0, "stream": True}
+
+
+def donar(*arguments, text=None, timeout=600):
+    model = [str(base.OPTIONS.model)] if base.OPTIONS.model else []
+    return subprocess.run(
+        [base.OPTIONS.donar, arguments[0], *model, *arguments[1:]], input=text, capture_output=True, text=True, timeout=timeout
+    )
+
+
+class Start(unittest.TestCase):
+    def test_health_says_loading_and_requests_get_503_until_ready(self):
+        with start(wait=False) as server:
+            status, _, text = server.request("GET", "/health")
+            self.assertEqual(status, 503, text)
+            self.assertIn("loading", text)
+            self.assertEqual(server.request("GET", "/v1/models")[0], 200)
+            early = server.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0]
+            self.assertIn(early, (503, 200))  # 200 only if it became ready in between
+            end = time.monotonic() + 120
+            while server.request("GET", "/health")[0] != 200 and time.monotonic() < end:
+                time.sleep(0.01)
+            self.assertEqual(server.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0], 200)
+            self.assertTrue(server.ready.wait(10))
+
+    def test_a_model_that_is_not_there_ends_with_an_error_that_says_what_to_do(self):
+        run = subprocess.run([base.OPTIONS.donar, "serve", "no/such-model", "--port", "0"], capture_output=True, text=True, timeout=60)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("hf download no/such-model", run.stderr)
+
+    def test_a_port_in_use_is_named(self):
+        with start() as server:
+            run = donar("serve", "--port", str(server.port), timeout=60)
+            self.assertNotEqual(run.returncode, 0)
+            self.assertIn(str(server.port), run.stderr)
+            self.assertIn("in use", run.stderr)
+
+    def test_bad_flags_end_with_2(self):
+        self.assertEqual(donar("serve", "--prot", "1").returncode, 2)
+        self.assertIn("--port", donar("serve", "--prot", "1").stderr)
+
+
+class Drain(unittest.TestCase):
+    def test_sigterm_lets_a_stream_finish_refuses_new_requests_and_exits_with_0(self):
+        server = start()
+        result = {}
+
+        def stream():
+            result["reply"] = server.request("POST", "/v1/completions", LONG | {"max_tokens": 300})
+
+        thread = threading.Thread(target=stream)
+        thread.start()
+        end = time.monotonic() + 60
+        while server.metrics()["vllm:num_requests_running"] == 0 and time.monotonic() < end:
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGTERM)
+        refused = None
+        while thread.is_alive() and refused != 503:
+            try:
+                refused = server.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1})[0]
+            except OSError:
+                refused = 503  # the acceptor is closed, which refuses as well
+        thread.join()
+        self.assertEqual(refused, 503)
+        status, _, text = result["reply"]
+        self.assertEqual(status, 200)
+        events = sse(text)
+        self.assertEqual(events[-1], "[DONE]")
+        finishes = [c["finish_reason"] for e in events[:-1] for c in json.loads(e)["choices"] if c.get("finish_reason")]
+        self.assertEqual(finishes, ["length"])
+        self.assertEqual(server.stop(), 0)
+        self.assertIn("0 B of memory still held", server.log())
+
+    def test_a_second_signal_stops_at_once(self):
+        server = start("--shutdown-timeout", "600", "--max-model-len", "8192")
+        thread = threading.Thread(target=lambda: server.request("POST", "/v1/completions", LONG | {"max_tokens": 8000}))
+        thread.start()
+        end = time.monotonic() + 60
+        while server.metrics()["vllm:num_requests_running"] == 0 and time.monotonic() < end:
+            time.sleep(0.005)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        self.assertIsNone(server.process.poll(), "one signal should drain")
+        self.assertEqual(server.stop(seconds=30), 0)
+        thread.join()
+
+    def test_an_idle_server_stops_quickly(self):
+        server = start()
+        began = time.monotonic()
+        self.assertEqual(server.stop(), 0)
+        self.assertLess(time.monotonic() - began, 8, "it should not wait for the shutdown timeout")
+
+
+class Limits(unittest.TestCase):
+    def test_a_full_inbox_answers_429(self):
+        with start("--max-num-seqs", "1", "--max-waiting", "1") as server:
+            client = client_of(server)
+            streams, refused = [], 0
+            for _ in range(8):
+                try:
+                    streams.append(client.completions.create(
+                        model=MODEL, prompt="Once", max_tokens=200, stream=True, extra_body={"ignore_eos": True}
+                    ))
+                except openai.RateLimitError:
+                    refused += 1
+            for stream in streams:
+                stream.close()
+            self.assertGreater(refused, 0)
+            server.await_idle()
+
+
+class Commands(unittest.TestCase):
+    def test_version(self):
+        run = subprocess.run([base.OPTIONS.donar, "version"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(run.returncode, 0)
+        self.assertRegex(run.stdout, r"^donar \d+\.\d+\.\d+")
+
+    def test_run_answers_each_line_of_a_pipe(self):
+        run = donar("run", "--temperature", "0", "--max-tokens", "24", text="What is the capital of France?\n/clear\nWho wrote Hamlet?\n")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("Paris", run.stdout)
+        self.assertIn("Shakespeare", run.stdout)
+        self.assertEqual(run.stderr.count("tok/s"), 2)
+
+    def test_bench_ends_with_json_of_both_speeds_and_the_same_hash_each_time(self):
+        lines = []
+        for threads in ("1", "2"):
+            run = donar("bench", "--threads", threads, "--input-len", "40", "--output-len", "8", "--batch-size", "2", "--repeat", "1")
+            self.assertEqual(run.returncode, 0, run.stderr)
+            lines.append(json.loads(run.stdout.splitlines()[-1]))
+        for line in lines:
+            self.assertGreater(line["prompt_tokens_per_s"], 0)
+            self.assertGreater(line["decode_tokens_per_s"], 0)
+            self.assertGreater(line["bandwidth_share"], 0)
+        self.assertEqual(lines[0]["tokens_hash"], lines[1]["tokens_hash"])
+        self.assertEqual(lines[0]["logits_hash"], lines[1]["logits_hash"])
