@@ -19,7 +19,10 @@ struct ChatInput {
   json::array documents;           // empty: none
   json::object kwargs;             // chat_template_kwargs: override the special tokens' names
   bool add_generation_prompt = true;
-  bool continue_final_message = false;
+  bool continue_final_message = false;  // ends inside the last message; no generation prompt then
+  // Messages as OpenAI's clients send them: arguments of tool calls are JSON text and become objects, an assistant without content has "".
+  // false: messages are taken as Transformers takes them.
+  bool openai_messages = true;
 };
 
 struct RenderedPrompt {
