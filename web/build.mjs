@@ -1,5 +1,5 @@
 // Bundles src/ into dist/, byte for byte the same on every machine: fixed names, no hashes, no dates. The server embeds dist/.
-// The KaTeX chunk is an entry of its own that the page imports only when an answer holds maths.
+// Two entries are imported by the page itself: the Markdown renderer after the first paint, KaTeX when an answer holds maths.
 import {build, context} from 'esbuild';
 import {cpSync, mkdirSync, readFileSync, readdirSync, rmSync} from 'node:fs';
 import {dirname, join} from 'node:path';
@@ -12,7 +12,7 @@ const kBudgetBytes = 250 * 1000;  // all of dist, gzipped
 
 const options = {
   absWorkingDir: root,
-  entryPoints: {app: 'src/main.tsx', math: 'src/markdown/math_chunk.ts'},
+  entryPoints: {app: 'src/main.tsx', markdown: 'src/markdown/view.ts', math: 'src/markdown/math_chunk.ts'},
   outdir: 'dist',
   bundle: true,
   format: 'esm',
@@ -22,7 +22,7 @@ const options = {
   legalComments: 'none',
   jsx: 'automatic',
   jsxImportSource: 'preact',
-  external: ['./math.js'],
+  external: ['./markdown.js', './math.js'],
   logLevel: 'warning',
 };
 

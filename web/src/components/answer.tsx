@@ -1,11 +1,13 @@
 // The body of an answer: thought, text, tool calls; what it waits for; how it ended; its numbers.
+import {Fragment} from 'preact';
 import {useEffect, useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {continueAnswer, frame, retry, run, running, type Run} from '../chat/generate';
 import {health, info} from '../chat/server_state';
 import {splitThinking} from '../chat/thinking';
 import type {Message, ToolCall} from '../chat/types';
 import {count, duration, rate} from '../format';
-import {MarkdownView} from '../markdown/view';
+import {renderer} from '../markdown/loader';
+import type {MarkdownView} from '../markdown/view';
 import {drawerOpen} from '../ui';
 import {keyNeeded} from '../chat/server_state';
 import {Icon} from './icons';
@@ -31,11 +33,14 @@ export function Answer({message, tokens}: {message: Message; tokens: boolean}) {
 function Markdown({text, done}: {text: string; done: boolean}) {
   const root = useRef<HTMLDivElement>(null);
   const view = useRef<MarkdownView | null>(null);
+  const chunk = renderer.value;
   useLayoutEffect(() => {
-    view.current ??= new MarkdownView(root.current!);
+    if (chunk === null) return;
+    view.current ??= new chunk.MarkdownView(root.current!);
     view.current.update(text, done);
   });
-  return <div class="markdown" ref={root} />;
+  // Two elements, not one: what the view draws is not the framework's to touch.
+  return chunk === null ? <div key="plain" class="markdown plain-text">{text}</div> : <div key="view" class="markdown" ref={root} />;
 }
 
 function Tokens({message, live}: {message: Message; live: boolean}) {
@@ -146,5 +151,7 @@ export function StatsLine({message, live}: {message: Message; live: boolean}) {
   const prompt = stats.promptTokens === undefined ? ''
       : `Prompt: ${count(stats.promptTokens)} tokens${stats.promptPerSecond ? ` at ${rate(stats.promptPerSecond)}` : ''}`;
   const title = [message.model, prompt].filter(Boolean).join(' · ');
-  return <span class="stats" title={title} aria-live="off">{parts.join(' · ')}</span>;
+  return <span class="stats" title={title} aria-live="off">
+    {parts.map((part, index) => <Fragment key={index}><span>{part}{index < parts.length - 1 ? ' ·' : ''}</span>{' '}</Fragment>)}
+  </span>;
 }

@@ -21,7 +21,10 @@ export function ConfirmDialog() {
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="confirm-title">
       <h2 id="confirm-title">Delete {amount === 1 ? 'the conversation' : `all ${amount} conversations`}?</h2>
-      <p>They exist in this browser only and cannot be brought back. Export them first if in doubt.</p>
+      <p>
+        {amount === 1 ? 'It exists in this browser only and cannot be brought back. Export it first if in doubt.'
+                      : 'They exist in this browser only and cannot be brought back. Export them first if in doubt.'}
+      </p>
       <div class="dialog-buttons">
         <button type="button" class="plain" onClick={close}>Cancel</button>
         <button type="button" class="danger" onClick={() => {

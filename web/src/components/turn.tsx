@@ -83,6 +83,7 @@ function AnswerTurn({message}: {message: Message}) {
   const [plain, setPlain] = useState(false);
   const live = run.value?.message === message;
   const hasTokens = settings.value.values['logprobs'] === 'true' && message.logprobs !== undefined;
+  const {answer} = splitThinking(message.content);
   return (
     <article class={`turn answer ${live ? 'live' : ''}`} aria-label="Answer">
       <Answer message={message} tokens={hasTokens && !plain} />
@@ -93,7 +94,7 @@ function AnswerTurn({message}: {message: Message}) {
           <div class="actions">
             <Alternatives message={message} />
             {hasTokens && <IconButton icon="tokens" label={plain ? 'Show probabilities' : 'Show as text'} pressed={!plain} onClick={() => setPlain(!plain)} />}
-            <CopyButton text={splitThinking(message.content).answer} />
+            {answer !== '' && <CopyButton text={answer} />}
             <IconButton icon="again" label="Regenerate" onClick={() => {
               stickToEnd();
               regenerate(message);
