@@ -93,6 +93,7 @@ void Engine::Impl::report_step(TimePoint begin) {
 Result<Stream> Engine::submit(Request request) {
   if (!impl_->healthy.load())
     return fail(ErrorCode::kUnavailable, "the engine has failed: restart the server");
+  if (impl_->inbox.closed()) return fail(ErrorCode::kUnavailable, "the server is shutting down");
   if (Result<void> valid = validate_request(request, impl_->limits); !valid)
     return forward_error(valid);
 

@@ -163,6 +163,7 @@ std::vector<Update> Scheduler::end_all(ActiveRequest& request, FinishReason reas
 }
 
 std::vector<Update> Scheduler::abort_all(FinishReason reason, const Error& error) {
+  step_ = {};
   std::vector<Update> updates;
   while (!requests_.empty())
     std::ranges::move(end_all(*requests_.back(), reason, error), std::back_inserter(updates));
