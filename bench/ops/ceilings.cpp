@@ -1,0 +1,75 @@
+#include "bench/ops/ceilings.h"
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "tensor/buffer.h"
+
+namespace donar::bench {
+namespace {
+
+constexpr int kRounds = 5;
+constexpr int64_t kStreamBytes = int64_t{512} << 20;
+
+int64_t plain_read(const void* data, int64_t bytes) {
+  const auto* at = static_cast<const int64_t*>(data);
+  int64_t sums[16] = {};
+  for (int64_t i = 0; i + 16 <= bytes / 8; i += 16) {
+    for (int j = 0; j < 16; ++j) sums[j] += at[i + j];
+  }
+  int64_t sum = 0;
+  for (int64_t s : sums) sum += s;
+  return sum;
+}
+
+// Best of several rounds of one loop per thread at once; operations per second. Threads of its own: the pool may go on alone.
+template <class Loop>
+double peak(int threads, Loop loop) {
+  constexpr long kIterations = 400000;
+  double best = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> rates(static_cast<size_t>(threads));
+    std::vector<std::thread> workers;
+    for (int t = 0; t < threads; ++t) {
+      workers.emplace_back([&, t] {
+        const TimePoint begin = Clock::now();
+        const double operations = loop(kIterations) * kIterations;
+        rates[static_cast<size_t>(t)] = operations / seconds_since(begin);
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+    best = std::max(best, std::accumulate(rates.begin(), rates.end(), 0.0));
+  }
+  return best;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
+  Ceilings ceilings;
+  MemoryLedger ledger;
+  const Buffer buffer = *Buffer::allocate(ledger, MemoryUse::kStaging, kStreamBytes);
+  std::fill_n(buffer.as<int64_t>(), kStreamBytes / 8, 1);
+  std::atomic<int64_t> sink{0};
+  for (int round = 0; round < kRounds + 2; ++round) {
+    const TimePoint begin = Clock::now();
+    const int64_t piece = int64_t{1} << 20;
+    pool.parallel_for(kStreamBytes, piece, [&](int64_t from, int64_t to) {
+      const std::byte* at = buffer.data() + from;
+      sink += isa == CpuIsa::kAvx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
+    });
+    ceilings.read_gb_per_s = std::max(ceilings.read_gb_per_s, static_cast<double>(kStreamBytes) / seconds_since(begin) / 1e9);
+  }
+  if (isa == CpuIsa::kAvx512) {
+    ceilings.int8_tops = peak(pool.num_threads(), avx512_int8_loop) / 1e12;
+    ceilings.bf16_tflops = peak(pool.num_threads(), avx512_bf16_loop) / 1e12;
+    ceilings.f32_tflops = peak(pool.num_threads(), avx512_f32_loop) / 1e12;
+  }
+  return ceilings;
+}
+
+}  // namespace donar::bench
