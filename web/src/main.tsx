@@ -1,4 +1,5 @@
 // Entry point: draws the page, then wakes what lives behind it.
+import {effect} from '@preact/signals';
 import {render} from 'preact';
 import {App} from './app';
 import {startContextMeter} from './chat/context';
@@ -18,6 +19,11 @@ current.subscribe(({conversation}) => {
   drafts.set(shown, draft.peek());
   shown = conversation.id;
   draft.value = drafts.get(shown) ?? '';
+});
+
+effect(() => {
+  const {title} = current.value.conversation;
+  document.title = title === '' ? 'Donar' : `${title} · Donar`;
 });
 
 render(<App />, document.getElementById('app')!);

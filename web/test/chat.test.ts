@@ -7,6 +7,7 @@ import {splitThinking} from '../src/chat/thinking';
 import {fromFile, toFile} from '../src/chat/transfer';
 import {append, emptyConversation, pathOf, remove, select, titleFrom} from '../src/chat/tree';
 import type {Message} from '../src/chat/types';
+import {SpeedMeter} from '../src/chat/speed';
 import {dayOf} from '../src/format';
 
 const message = (id: string, parent: string | null, role: Message['role'] = 'user', content = id): Message =>
@@ -81,4 +82,13 @@ test('titles are one short line, days have names', () => {
   assert.equal(dayOf(new Date(2026, 4, 19, 23).getTime(), now), 'Yesterday');
   assert.equal(dayOf(new Date(2026, 4, 17).getTime(), now), 'Sunday');
   assert.equal(dayOf(new Date(2025, 4, 17).getTime(), now), 'May 17, 2025');
+});
+
+test('the live speed is that of the last second, and falls when nothing comes', () => {
+  const meter = new SpeedMeter();
+  assert.equal(meter.sample(100), null);
+  for (let time = 0; time < 2000; time += 10) meter.add(time, 2);
+  assert.equal(meter.sample(2000)!.now, 198);
+  assert.equal(meter.sample(2500)!.now, 98);
+  assert.deepEqual(meter.sample(9000), {now: 0, samples: [198, 98, 0]});
 });

@@ -162,6 +162,45 @@ export const stateTests = [
     },
   },
   {
+    name: 'a model without a chat template says what to do',
+    async run({chat, mock}) {
+      mock.info.chat = false;
+      await chat.ready();
+      await until('the banner', async () => (await chat.text('.banner')).includes('--chat-template'));
+    },
+  },
+  {
+    name: 'a browser that refuses storage: the page works and says that nothing is kept',
+    async run({chat, page, mock}) {
+      await page.addInitScript(() => {
+        const refuse = () => {
+          throw new DOMException('refused', 'SecurityError');
+        };
+        Object.defineProperty(window, 'indexedDB', {get: refuse});
+        Object.defineProperty(window, 'localStorage', {get: refuse});
+      });
+      await chat.ready();
+      await until('the notice', async () => (await chat.text('.toast')).includes('not kept'));
+      await chat.askAndWait('one');
+      await chat.askAndWait('two');
+      assert.equal(await chat.text('.answer:last-child .markdown'), 'Hello there.');
+      assert.equal(mock.requests[1].body.messages.length, 3);
+      await page.keyboard.press('Control+k');
+      await chat.askAndWait('other');
+      await page.getByRole('button', {name: 'one', exact: true}).click();
+      await until('the first conversation', async () => await page.locator('.turn').count() === 4);
+    },
+  },
+  {
+    name: 'another model behind the same address is noticed',
+    async run({chat, mock}) {
+      await chat.ready();
+      mock.info.model = 'Other-8B';
+      mock.models = [{id: 'Other-8B', max_model_len: 4096}];
+      await until('its name', async () => (await chat.text('.model-name')) === 'Other-8B' && (await chat.text('.context-text')).endsWith('of 4,096'));
+    },
+  },
+  {
     name: 'draining: a banner says so',
     async run({chat, mock}) {
       await chat.ready();

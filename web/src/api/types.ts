@@ -66,16 +66,17 @@ export interface ModelCard {
   max_model_len?: number | null;
 }
 
+// GET /donar/info. What is not known yet is null.
 export interface ServerInfo {
   status?: string;
-  model?: string;
-  precision?: string;
-  max_model_len?: number;
+  model?: string | null;
+  precision?: string | null;
+  max_model_len?: number | null;
   version?: string;
   loading?: {phase?: string; done_bytes?: number; total_bytes?: number; seconds?: number} | null;
-  error?: string;
-  running?: number;
-  waiting?: number;
-  kv_usage?: number;
-  generation_config?: Record<string, unknown>;  // the model's own sampling defaults, when the server tells them
+  error?: string | null;
+  running?: number | null;
+  waiting?: number | null;
+  generation_config?: Record<string, unknown> | null;  // the model's own sampling defaults
+  chat?: boolean | null;                               // whether the model has a chat template
 }

@@ -5,7 +5,7 @@ import type {ChatChunk} from '../api/types';
 import {requestBody} from './request';
 import {awaited, health, keyNeeded, model, pollSoon} from './server_state';
 import {apiKey, settings} from './settings';
-import {speed, SpeedMeter} from './speed';
+import {kSampleMs, speed, SpeedMeter} from './speed';
 import * as store from './store';
 import {splitThinking} from './thinking';
 import {append, newId, pathOf, pathTo, select, titleFrom} from './tree';
@@ -134,6 +134,10 @@ async function execute(conversation: Conversation, message: Message, continued: 
   setPhase(own, 'prefill');
   store.touch(conversation);
   void store.save(conversation);
+  const clock = setInterval(() => {
+    const sample = own.meter.sample(performance.now());
+    if (store.current.value.conversation.id === conversation.id) speed.value = sample;
+  }, kSampleMs);
   try {
     await attempt(own, continued);
   } catch (error) {
@@ -146,6 +150,7 @@ async function execute(conversation: Conversation, message: Message, continued: 
       if (error instanceof ApiError && error.status === 0) pollSoon();
     }
   }
+  clearInterval(clock);
   setPhase(own, 'streaming');  // balances `awaited`
   store.busy.delete(conversation.id);
   const left = new Map(runs.value);
@@ -255,9 +260,7 @@ class Progress {
       setPhase(own, 'streaming');
     }
     this.tokens += tokens;
-    if (own.meter.add(this.last, tokens) && store.current.value.conversation.id === own.conversation.id) {
-      speed.value = own.meter.current;
-    }
+    own.meter.add(this.last, tokens);
   }
 
   private toolCall(index: number, id?: string, name?: string, args?: string): void {

@@ -38,6 +38,7 @@ let infoMissing = false;   // an older or another server: /health alone must do
 let timer: ReturnType<typeof setTimeout> | undefined;
 let failures = 0;
 let polling = false;
+let listedFor: string | null | undefined;  // the model that the list was read for
 let again = false;         // somebody asked while a poll was under way
 
 async function readStatus(): Promise<void> {
@@ -85,7 +86,9 @@ export async function poll(): Promise<void> {
   const before = health.value;
   try {
     await readStatus();
-    if (models.value.length === 0 || before !== health.value) await readModels();
+    const other = info.value.model !== listedFor;  // restarted with another model between two polls
+    if (models.value.length === 0 || before !== health.value || other) await readModels();
+    listedFor = info.value.model;
     failures = 0;
   } catch (error) {
     failures++;

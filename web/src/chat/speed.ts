@@ -7,33 +7,28 @@ export interface Speed {
 }
 
 const kSamples = 40;
-const kSampleMs = 250;
 const kWindowMs = 1000;
+export const kSampleMs = 250;
 
 export const speed = signal<Speed | null>(null);  // null: nothing streams in the conversation on screen
 
 export class SpeedMeter {
   private arrivals: [time: number, tokens: number][] = [];
   private samples: number[] = [];
-  private nextSample = 0;
-  private started = 0;
-  current: Speed = {now: 0, samples: []};
+  private started: number | null = null;
 
-  // Returns true when a new sample was taken.
-  add(time: number, tokens: number): boolean {
-    if (this.started === 0) {
-      this.started = time;
-      this.nextSample = time + kSampleMs;
-    }
+  add(time: number, tokens: number): void {
+    this.started ??= time;
     this.arrivals.push([time, tokens]);
-    if (time < this.nextSample) return false;
+  }
+
+  // Called by a clock, not by arrivals: a stream that stalls must show it. Null before the first token.
+  sample(time: number): Speed | null {
+    if (this.started === null || time <= this.started) return null;
     while (this.arrivals.length > 0 && this.arrivals[0]![0] <= time - kWindowMs) this.arrivals.shift();
-    const span = Math.min(kWindowMs, time - this.started);
     const count = this.arrivals.reduce((sum, [, tokens]) => sum + tokens, 0);
-    this.samples.push(span > 0 ? count * 1000 / span : 0);
+    this.samples.push(count * 1000 / Math.min(kWindowMs, time - this.started));
     if (this.samples.length > kSamples) this.samples.shift();
-    this.nextSample = time + kSampleMs;
-    this.current = {now: this.samples[this.samples.length - 1]!, samples: this.samples.slice()};
-    return true;
+    return {now: this.samples.at(-1)!, samples: this.samples.slice()};
   }
 }

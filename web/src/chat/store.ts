@@ -16,6 +16,9 @@ export const editing = signal<string | null>(null);       // id of the user turn
 // Conversations that an answer is being written to: reopened from here, not from disk.
 export const busy = new Map<string, Conversation>();
 
+// Where the browser refuses storage, conversations live as long as the page.
+const unsaved = new Map<string, Conversation>();
+
 const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('donar');
 
 export function touch(conversation: Conversation): void {
@@ -39,8 +42,15 @@ function putHead(conversation: Conversation): void {
 
 export async function save(conversation: Conversation): Promise<void> {
   putHead(conversation);
+  if (!stored.value) unsaved.set(conversation.id, conversation);
   await guarded(storage.saveConversations([conversation]));
   channel?.postMessage(conversation.id);
+}
+
+// The one object of a conversation that is written to or on screen, else what lies on disk.
+async function find(id: string): Promise<Conversation | null> {
+  const shown = current.value.conversation;
+  return busy.get(id) ?? (shown.id === id ? shown : null) ?? unsaved.get(id) ?? await guarded(storage.loadConversation(id));
 }
 
 async function reload(id: string): Promise<void> {
@@ -74,7 +84,7 @@ export function newConversation(): void {
 }
 
 export async function openConversation(id: string): Promise<void> {
-  const conversation = busy.get(id) ?? await guarded(storage.loadConversation(id));
+  const conversation = await find(id);
   if (conversation !== null) show(conversation);
 }
 
@@ -84,8 +94,7 @@ export function nameInAddress(conversation: Conversation): void {
 }
 
 export async function rename(id: string, title: string): Promise<void> {
-  const conversation = busy.get(id) ??
-      (current.value.conversation.id === id ? current.value.conversation : await guarded(storage.loadConversation(id)));
+  const conversation = await find(id);
   if (conversation === null || title.trim() === '') return;
   conversation.title = title.trim();
   touch(conversation);
@@ -94,8 +103,9 @@ export async function rename(id: string, title: string): Promise<void> {
 
 export async function deleteOne(id: string): Promise<void> {
   heads.value = heads.value.filter((head) => head.id !== id);
+  const finding = find(id);
   if (current.value.conversation.id === id) show(emptyConversation());
-  const conversation = busy.get(id) ?? await guarded(storage.loadConversation(id));
+  const conversation = await finding;
   await guarded(storage.deleteConversation(id));
   channel?.postMessage(id);
   if (conversation === null) return;

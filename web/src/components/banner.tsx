@@ -19,6 +19,9 @@ export function Banner() {
       </p>
     );
   }
+  if (health.value === 'ready' && info.value.chat === false) {
+    return <p class="banner" role="status">This model has no chat template: restart with --chat-template FILE, or use /v1/completions.</p>;
+  }
   return null;
 }
 

@@ -1,6 +1,6 @@
 // Sampling settings with their API names and defaults, the API key, and the request as a curl line.
 import {computed} from '@preact/signals';
-import {useEffect, useRef, useState} from 'preact/hooks';
+import {useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {copyText} from '../clipboard';
 import {requestBody, curlLine} from '../chat/request';
 import {info, keyNeeded, model} from '../chat/server_state';
@@ -22,7 +22,7 @@ const curl = computed(() => {
 export function SettingsDrawer() {
   const drawer = useRef<HTMLDivElement>(null);
   const open = drawerOpen.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     const before = document.activeElement;
     const key = keyNeeded.peek() ? drawer.current?.querySelector<HTMLElement>('#api-key') : null;
