@@ -70,6 +70,11 @@ def unigram(byte_fallback):
     return model
 
 
+def without(vocab, *tokens):
+    kept = [t for t in sorted(vocab, key=vocab.get) if t not in tokens]
+    return {t: i for i, t in enumerate(kept)}
+
+
 def legacy(model):  # merges as "a b", with the version line of old files
     return {**model, "merges": [" ".join(m) for m in model["merges"]], "ignore_merges": False}
 
@@ -78,7 +83,7 @@ byte = bpe_byte_level()
 sentence = bpe_sentencepiece()
 MODELS = {
     "byte": {**byte, "ignore_merges": False}, "byte_legacy": legacy(byte), "byte_whole": {**byte, "ignore_merges": True, "merges": byte["merges"][:20]},
-    "sentence": sentence, "sentence_partial": {**sentence, "vocab": {k: v for k, v in sentence["vocab"].items() if k not in ("<0xE6>", "<0x42>")}},
+    "sentence": sentence, "sentence_partial": {**sentence, "vocab": without(sentence["vocab"], "<0xE6>", "<0x42>")},
     "unknown": bpe_unknown(False), "unknown_fused": bpe_unknown(True), "no_unknown": {**bpe_unknown(False), "unk_token": None},
     "unigram": unigram(False), "unigram_bytes": unigram(True),
 }
@@ -117,31 +122,31 @@ def pre(*items):
 
 E = []
 for name in ("byte", "byte_legacy", "byte_whole"):
-    E.append(entry(f"byte level, {name}", name, pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=SPECIALS))
-E.append(entry("byte level with prefix space and tokens", "byte", pre_tokenizer={**BYTE_LEVEL, "add_prefix_space": True}, decoder={"type": "ByteLevel"}, added_tokens=SPECIALS + TOKENS,
+    E.append(entry(f"byte level, {name}", name, pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=SPECIALS))
+E.append(entry("byte level with prefix space and tokens", "byte", pre_tokenizer={**BYTE_LEVEL, "add_prefix_space": True}, decoder=BYTE_LEVEL, added_tokens=SPECIALS + TOKENS,
                post_processor=sequence("processors", {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}, template(["<s>"], []))))
-E.append(entry("byte level missing use_regex", "byte", pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}, decoder={"type": "ByteLevel"}))
-E.append(entry("template around", "byte", pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=SPECIALS, post_processor=template(["<s>", "<s>"], ["</s>"])))
+E.append(entry("byte level missing use_regex", "byte", pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}, decoder=BYTE_LEVEL))
+E.append(entry("template around", "byte", pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=SPECIALS, post_processor=template(["<s>", "<s>"], ["</s>"])))
 for form in ("NFC", "NFD", "NFKC", "NFKD"):
-    E.append(entry(form, "byte", normalizer={"type": form}, pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=SPECIALS + TOKENS))
-E.append(entry("lowercase", "byte", normalizer={"type": "Lowercase"}, pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=TOKENS))
+    E.append(entry(form, "byte", normalizer={"type": form}, pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=SPECIALS + TOKENS))
+E.append(entry("lowercase", "byte", normalizer={"type": "Lowercase"}, pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=TOKENS))
 for left, right in ((True, True), (True, False), (False, True)):
-    E.append(entry(f"strip {left} {right}", "byte", normalizer={"type": "Strip", "strip_left": left, "strip_right": right}, pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=SPECIALS))
+    E.append(entry(f"strip {left} {right}", "byte", normalizer={"type": "Strip", "strip_left": left, "strip_right": right}, pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=SPECIALS))
 E.append(entry("replace by expression", "byte", normalizer=sequence("normalizers", {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Replace", "pattern": {"String": "a"}, "content": ""}, {"type": "Lowercase"}),
-               pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"}, added_tokens=TOKENS))
-E.append(entry("prepend before normalised tokens", "byte", normalizer=sequence("normalizers", {"type": "Prepend", "prepend": "_"}, {"type": "Lowercase"}), pre_tokenizer=BYTE_LEVEL, decoder={"type": "ByteLevel"},
+               pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL, added_tokens=TOKENS))
+E.append(entry("prepend before normalised tokens", "byte", normalizer=sequence("normalizers", {"type": "Prepend", "prepend": "_"}, {"type": "Lowercase"}), pre_tokenizer=BYTE_LEVEL, decoder=BYTE_LEVEL,
                added_tokens=[added("Mixed Case", normalized=True), added("hello", normalized=True), added("[TOK]")]))
 for behavior in ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
     for invert in (False, True):
-        E.append(entry(f"split {behavior} {invert}", "byte", pre_tokenizer=pre(split({"String": "-"}, behavior, invert), BYTE_ONLY), decoder={"type": "ByteLevel"}))
-        E.append(entry(f"split by expression {behavior} {invert}", "byte", pre_tokenizer=pre(split({"Regex": "[a-e]+|\\d"}, behavior, invert), BYTE_ONLY), decoder={"type": "ByteLevel"}))
-E.append(entry("split at empty matches", "byte", pre_tokenizer=pre(split({"Regex": "x*"}, "Isolated"), BYTE_ONLY), decoder={"type": "ByteLevel"}))
-E.append(entry("split at white space classes", "byte", pre_tokenizer=pre(split({"Regex": "\\s|[\\s-]+|\\S\\S"}, "MergedWithNext"), BYTE_ONLY), decoder={"type": "ByteLevel"}))
-E.append(entry("split by digits looking ahead", "byte", pre_tokenizer=pre(split({"Regex": "(?<=\\d)(?=(\\d{3})+(?!\\d))"}, "Isolated"), BYTE_ONLY), decoder={"type": "ByteLevel"}))
-E.append(entry("individual digits", "byte", pre_tokenizer=pre({"type": "Digits", "individual_digits": True}, BYTE_LEVEL), decoder={"type": "ByteLevel"}))
-E.append(entry("contiguous digits", "byte", pre_tokenizer=pre({"type": "Digits", "individual_digits": False}, BYTE_LEVEL), decoder={"type": "ByteLevel"}))
-E.append(entry("byte level before another split", "byte", pre_tokenizer=pre(BYTE_ONLY, split({"String": "Ġ"}, "MergedWithNext")), decoder={"type": "ByteLevel"}))
-E.append(entry("no pre-tokenizer", "byte", decoder={"type": "ByteLevel"}))
+        E.append(entry(f"split {behavior} {invert}", "byte", pre_tokenizer=pre(split({"String": "-"}, behavior, invert), BYTE_ONLY), decoder=BYTE_LEVEL))
+        E.append(entry(f"split by expression {behavior} {invert}", "byte", pre_tokenizer=pre(split({"Regex": "[a-e]+|\\d"}, behavior, invert), BYTE_ONLY), decoder=BYTE_LEVEL))
+E.append(entry("split at empty matches", "byte", pre_tokenizer=pre(split({"Regex": "x*"}, "Isolated"), BYTE_ONLY), decoder=BYTE_LEVEL))
+E.append(entry("split at white space classes", "byte", pre_tokenizer=pre(split({"Regex": "\\s|[\\s-]+|\\S\\S"}, "MergedWithNext"), BYTE_ONLY), decoder=BYTE_LEVEL))
+E.append(entry("split by digits looking ahead", "byte", pre_tokenizer=pre(split({"Regex": "(?<=\\d)(?=(\\d{3})+(?!\\d))"}, "Isolated"), BYTE_ONLY), decoder=BYTE_LEVEL))
+E.append(entry("individual digits", "byte", pre_tokenizer=pre({"type": "Digits", "individual_digits": True}, BYTE_LEVEL), decoder=BYTE_LEVEL))
+E.append(entry("contiguous digits", "byte", pre_tokenizer=pre({"type": "Digits", "individual_digits": False}, BYTE_LEVEL), decoder=BYTE_LEVEL))
+E.append(entry("byte level before another split", "byte", pre_tokenizer=pre(BYTE_ONLY, split({"String": "Ġ"}, "MergedWithNext")), decoder=BYTE_LEVEL))
+E.append(entry("no pre-tokenizer", "byte", decoder=BYTE_LEVEL))
 E.append(entry("null decoder", "byte", pre_tokenizer=BYTE_LEVEL, added_tokens=SPECIALS))
 for name in ("sentence", "sentence_partial"):
     E.append(entry(f"Llama 2 style, {name}", name, normalizer=LLAMA2_NORMALIZER, decoder=LLAMA2_DECODER, added_tokens=[added("<unk>", special=True)] + SPECIALS + [added("[TOK]")], post_processor=template(["<s>"], [])))
@@ -151,7 +156,7 @@ for scheme in ("always", "first", "never"):
         E.append(entry(f"metaspace {scheme} {cut}", "sentence", pre_tokenizer=meta, decoder=meta, added_tokens=SPECIALS + TOKENS))
 E.append(entry("metaspace of old files", "sentence", pre_tokenizer={"type": "Metaspace", "replacement": "▁", "add_prefix_space": True, "prepend_scheme": "always"}, decoder={"type": "Metaspace", "replacement": "▁", "add_prefix_space": True, "prepend_scheme": "always"}))
 E.append(entry("metaspace after a split", "sentence", pre_tokenizer=pre(split({"String": "-"}, "Isolated"), {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}), decoder={"type": "Fuse"}))
-E.append(entry("strip decoder before fuse", "sentence", normalizer=LLAMA2_NORMALIZER, decoder=sequence("decoders", {"type": "Strip", "content": "▁", "start": 1, "stop": 1}, {"type": "Replace", "pattern": {"Regex": "[aeiou]"}, "content": "*"})))
+E.append(entry("strip decoder before fuse", "sentence", normalizer=LLAMA2_NORMALIZER, decoder=sequence("decoders", {"type": "Strip", "content": "▁", "start": 2, "stop": 0}, {"type": "Replace", "pattern": {"Regex": "[aeiou]"}, "content": "*"})))
 for name in ("unknown", "unknown_fused", "no_unknown"):
     E.append(entry(f"characters, {name}", name, decoder={"type": "Fuse"}))
     E.append(entry(f"characters cut at spaces, {name}", name, pre_tokenizer=split({"String": " "}, "Removed"), decoder=None))

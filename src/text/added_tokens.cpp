@@ -19,22 +19,26 @@ bool word_after(std::string_view text, size_t at) {
 
 }  // namespace
 
-void AddedTokens::add(AddedToken token, const StringTable& vocabulary) {
+void AddedTokens::add(AddedToken token, const StringTable& vocabulary, int32_t wanted_id) {
   if (token.content.empty()) return;
   int32_t id = 0;
   if (const auto known = ids_.find(token.content); known != ids_.end()) {
     id = known->second;
   } else if (id = vocabulary.find(token.content); id < 0) {
-    id = std::max(id_limit(), vocabulary.id_limit());
+    const bool free =
+        wanted_id >= 0 && !vocabulary.contains(wanted_id) && !tokens_.contains(wanted_id);
+    id = free ? wanted_id : std::max(id_limit(), vocabulary.id_limit());
   }
   ids_.insert_or_assign(token.content, id);
   tokens_.insert_or_assign(id, std::move(token));
 }
 
 void AddedTokens::finish(const Normalizer& normalizer) {
-  for (const auto& [id, token] : tokens_) {
+  for (auto& [id, token] : tokens_) {
+    token.decoded = token.content;
     if (token.normalized) {
-      normalized_.add(normalizer.apply(token.content, 0, /*track_origins=*/false).text, id);
+      token.decoded = normalizer.apply(token.content, 0, /*track_origins=*/false).text;
+      normalized_.add(token.decoded, id);
     } else {
       raw_.add(token.content, id);
     }

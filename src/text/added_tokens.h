@@ -23,7 +23,8 @@ struct AddedToken {
   bool lstrip = false;       // takes whitespace on its left
   bool rstrip = false;       // and on its right
   bool normalized = false;   // found in normalised text, in its own normal form
-  bool special = false;  // not shown in output by default, never produced by the model from text
+  bool special = false;      // not shown by default, never produced by the model from text
+  std::string decoded = {};  // what decoders see: the content or its normal form; set by finish()
 };
 
 // Const after finish(), thread-safe.
@@ -38,9 +39,10 @@ class AddedTokens {
   // Whether the bytes [begin, end) may become `token`.
   using Allowed = FunctionRef<bool(size_t begin, size_t end, const AddedToken& token)>;
 
-  // The id is the vocabulary's if it has the content, else the next free one, as in the reference.
-  // Empty contents are ignored; a content seen before keeps its id and takes the new flags.
-  void add(AddedToken token, const StringTable& vocabulary);
+  // The id is the vocabulary's if it has the content, else `wanted_id` if that is free, else the
+  // next free one. Empty contents are ignored; a content seen before keeps its id and takes the new
+  // flags.
+  void add(AddedToken token, const StringTable& vocabulary, int32_t wanted_id = -1);
   void finish(const Normalizer& normalizer);
 
   bool empty() const { return tokens_.empty(); }

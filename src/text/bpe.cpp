@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "text/byte_level.h"
 #include "text/unicode.h"
 
 namespace donar::text {
@@ -33,17 +34,15 @@ size_t next_word_start(std::string_view text, size_t from) {
 }  // namespace
 
 BpeModel::BpeModel(const StringTable& vocabulary, Options options)
-    : vocabulary_(&vocabulary), whole_(&vocabulary), options_(options) {
+    : vocabulary_(&vocabulary), options_(options) {
   for (int byte = 0; byte < 256; ++byte) {
     byte_ids_[byte] =
         options_.byte_fallback ? vocabulary.find(fmt::format("<0x{:02X}>", byte)) : -1;
   }
 }
 
-void BpeModel::use_raw_bytes(const std::array<int32_t, 256>& byte_ids,
-                             const StringTable& tokens_by_bytes) {
+void BpeModel::use_raw_bytes(const std::array<int32_t, 256>& byte_ids) {
   byte_ids_ = byte_ids;
-  whole_ = &tokens_by_bytes;
   raw_bytes_ = true;
 }
 
@@ -60,7 +59,13 @@ void BpeModel::encode(std::string_view piece, std::vector<int32_t>& out,
                       BpeScratch& scratch) const {
   if (piece.empty()) return;
   if (options_.ignore_merges) {
-    if (const int32_t id = whole_->find(piece); id >= 0) {
+    std::string_view token = piece;
+    if (raw_bytes_) {
+      scratch.spelling.clear();
+      append_byte_level(piece, scratch.spelling);
+      token = scratch.spelling;
+    }
+    if (const int32_t id = vocabulary_->find(token); id >= 0) {
       out.push_back(id);
       return;
     }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct BpeScratch {
   std::vector<int32_t> results;  // by position: what the pair that starts here merges to
   std::vector<uint32_t> ranks, previous, next;
   std::vector<uint64_t> heap;
+  std::string spelling;
 };
 
 // Const after construction, thread-safe. The tables are the caller's and outlive the model.
@@ -36,9 +38,8 @@ class BpeModel {
   void add_merge(int32_t left, int32_t right, uint32_t rank, int32_t result) {
     merges_.insert(pair_key(left, right), {rank, result});
   }
-  // Pieces are raw bytes from now on, each byte one of `byte_ids`; whole pieces are looked up in
-  // `tokens_by_bytes`.
-  void use_raw_bytes(const std::array<int32_t, 256>& byte_ids, const StringTable& tokens_by_bytes);
+  // Pieces are raw bytes from now on; `byte_ids` are the tokens of single bytes.
+  void use_raw_bytes(const std::array<int32_t, 256>& byte_ids);
   bool raw_bytes() const { return raw_bytes_; }
   // After the merges: text may be cut where a word that starts with U+2581 begins, if no merge
   // crosses that place.
@@ -66,7 +67,6 @@ class BpeModel {
   void merge_long(std::vector<int32_t>& symbols, BpeScratch& scratch) const;
 
   const StringTable* vocabulary_;
-  const StringTable* whole_;  // where ignore_merges looks
   Options options_;
   FlatMap<Merge> merges_;
   std::array<int32_t, 256> byte_ids_;  // raw bytes, or <0xHH> tokens

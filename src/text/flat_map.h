@@ -14,13 +14,13 @@ class FlatMap {
  public:
   void reserve(size_t count) {
     size_t slots = 16;
-    while (slots < count * 2) slots *= 2;
+    while (slots * 2 < count * 3) slots *= 2;
     if (slots > slots_.size()) rehash(slots);
   }
 
   // The last value of a key stays. Keys are below 2^64 - 1.
   void insert(uint64_t key, Value value) {
-    if (size_ * 2 >= slots_.size()) rehash(slots_.empty() ? 16 : slots_.size() * 2);
+    if (size_ * 3 >= slots_.size() * 2) rehash(slots_.empty() ? 16 : slots_.size() * 2);
     Slot& slot = slots_[position(key)];
     if (slot.key == kEmpty) ++size_;
     slot = {key, value};

@@ -43,7 +43,7 @@ std::string StreamDecoder::push(int32_t id) {
   if (first && !rule.first_token_drops.empty()) {
     // The marker that stands for a space disappears from the first token.
     at_start_ = false;
-    std::string token(parts.token(id));
+    std::string token(parts.decoded(id));
     for (size_t at = token.find(rule.first_token_drops); at != std::string::npos;
          at = token.find(rule.first_token_drops, at)) {
       token.erase(at, rule.first_token_drops.size());

@@ -1,7 +1,6 @@
 // A table whose slots carry 32 bits of hash, so that a miss rarely touches the arena.
 #include "text/string_table.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -53,52 +52,40 @@ size_t StringTable::position(uint32_t hash, std::string_view text) const {
   for (;; at = (at + 1) & (slots_.size() - 1)) {
     const Slot& slot = slots_[at];
     if (slot.id == kFree) return at;
-    if (slot.hash == hash && slot.length == text.size() &&
-        std::memcmp(arena_.data() + slot.offset, text.data(), text.size()) == 0) {
-      return at;
-    }
+    if (slot.hash == hash && this->at(slot.id & ~kHidden) == text) return at;
   }
 }
 
-void StringTable::add(std::string_view text, int32_t id) {
+bool StringTable::add(std::string_view text, int32_t id) {
   if (used_ * 2 >= slots_.size()) rehash(slots_.empty() ? 16 : slots_.size() * 2);
   if (static_cast<size_t>(id) >= entries_.size()) entries_.resize(static_cast<size_t>(id) + 1);
   const uint32_t hash = hash_of(text);
   Slot& slot = slots_[position(hash, text)];
+  Entry& entry = entries_[static_cast<size_t>(id)];
+  if (entry.offset != kAbsent) return slot.id == id;
   if (slot.id == kFree) {
     ++used_;
-    slot = {hash, id, arena_.size(), static_cast<uint32_t>(text.size())};
+    entry = {arena_.size(), static_cast<uint32_t>(text.size())};
     arena_.append(text);
+    slot.hash = hash;
   } else {
-    if (slot.id >= 0 && slot.id != id && entries_[slot.id].offset == slot.offset) {
-      entries_[slot.id] = {};
-      --count_;
-    }
-    slot.id = id;
+    entry = entries_[static_cast<size_t>(slot.id)];
   }
-  Entry& entry = entries_[id];
-  if (entry.offset == kAbsent) {
-    entry = {slot.offset, slot.length};
-    ++count_;
-  }
+  slot.id = id;
+  return true;
 }
 
 void StringTable::hide(int32_t id) {
   if (!contains(id)) return;
   const std::string_view text = at(id);
   Slot& slot = slots_[position(hash_of(text), text)];
-  if (slot.id == id) slot.id = kHidden;
+  if (slot.id == id) slot.id |= kHidden;
 }
 
 int32_t StringTable::find(std::string_view text) const {
   if (slots_.empty()) return kNone;
   const int32_t id = slots_[position(hash_of(text), text)].id;
-  return std::max(id, kNone);
-}
-
-std::string_view StringTable::at(int32_t id) const {
-  if (!contains(id)) return {};
-  return {arena_.data() + entries_[id].offset, entries_[id].length};
+  return (id & kHidden) != 0 ? kNone : id;  // kFree has every bit and is kNone too
 }
 
 }  // namespace donar::text

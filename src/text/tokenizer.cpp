@@ -174,6 +174,20 @@ Result<json::object> parse_config(std::string_view text, const std::string& name
   return std::move(parsed->get_object());
 }
 
+// The file's text and kJsonPadding zeros: one read, no copy.
+Result<std::string> read_padded(const std::filesystem::path& path) {
+  auto file = File::open(path);
+  if (!file) return forward_error(file);
+  if (file->size() > kMaxFileBytes) {
+    return fail(ErrorCode::kPayloadTooLarge, "{}: {} bytes, at most {} are read", path.string(),
+                file->size(), kMaxFileBytes);
+  }
+  std::string text(file->size() + kJsonPadding, '\0');
+  auto read = file->read_at(0, std::as_writable_bytes(std::span(text.data(), file->size())));
+  if (!read) return forward_error(read);
+  return text;
+}
+
 // The file's object; empty without the file.
 Result<json::object> read_config(const std::filesystem::path& path) {
   auto text = read_text_file(path);
@@ -191,7 +205,7 @@ Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::from_directory(const std::filesystem::path& directory) {
   const auto path = directory / "tokenizer.json";
-  auto text = read_text_file(path, kMaxFileBytes);
+  auto text = read_padded(path);
   if (!text) return forward_error(text);
   auto config = read_config(directory / "tokenizer_config.json");
   if (!config) return forward_error(config);
@@ -202,7 +216,7 @@ Result<Tokenizer> Tokenizer::from_directory(const std::filesystem::path& directo
       (*config)[key] = value;
     }
   }
-  auto parts = parse_tokenizer_json(*text, path.string(), *config);
+  auto parts = parse_tokenizer_json(*text, text->size() - kJsonPadding, path.string(), *config);
   if (!parts) return forward_error(parts);
   return Tokenizer(std::make_unique<const Impl>(Impl{std::move(*parts)}));
 }
@@ -211,7 +225,10 @@ Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json,
                                        std::string_view tokenizer_config_json) {
   auto config = parse_config(tokenizer_config_json, "tokenizer_config.json");
   if (!config) return forward_error(config);
-  auto parts = parse_tokenizer_json(tokenizer_json, "tokenizer.json", *config);
+  std::string padded;
+  padded.reserve(tokenizer_json.size() + kJsonPadding);
+  padded.append(tokenizer_json).append(kJsonPadding, '\0');
+  auto parts = parse_tokenizer_json(padded, tokenizer_json.size(), "tokenizer.json", *config);
   if (!parts) return forward_error(parts);
   return Tokenizer(std::make_unique<const Impl>(Impl{std::move(*parts)}));
 }
@@ -247,7 +264,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   for (const int32_t id : ids) {
     if (parts.added.find(id) == nullptr && !parts.vocabulary.contains(id)) continue;
     if (skip_special_tokens && parts.is_special(id)) continue;
-    tokens.emplace_back(parts.token(id));
+    tokens.emplace_back(parts.decoded(id));
   }
   return parts.decoder.decode(std::move(tokens));
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/check.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
 
@@ -152,7 +153,7 @@ Result<std::unique_ptr<TokenizerParts>> parse_gguf_vocabulary(const GgufVocabula
     if (valid_utf8_prefix(token) != token.size()) {
       return fail(ErrorCode::kDataLoss, "GGUF: token {} is not valid UTF-8", id);
     }
-    parts->vocabulary.add(token, static_cast<int32_t>(id));
+    DONAR_CHECK(parts->vocabulary.add(token, static_cast<int32_t>(id)), "token {}", id);
   }
   for (size_t id = 0; id < source.token_types.size(); ++id) {
     const int64_t type = source.token_types[id];

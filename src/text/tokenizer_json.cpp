@@ -55,13 +55,19 @@ int32_t token_id(int64_t id) {
   return static_cast<int32_t>(id);
 }
 
+void add_token(std::string_view token, int32_t id, StringTable& vocabulary) {
+  if (vocabulary.add(token, id)) return;
+  throw BadContent{
+      fmt::format("\"{}\" and \"{}\" have the same id {}", vocabulary.at(id), token, id)};
+}
+
 void read_vocabulary(ondemand::value value, StringTable& vocabulary, ModelSection& model) {
   if (value.type() == ondemand::json_type::array) {  // Unigram: [piece, score] by id
     for (auto element : value.get_array()) {
       const auto id = token_id(static_cast<int64_t>(model.scores.size()));
       int fields = 0;
       for (auto field : element.get_array()) {
-        if (fields == 0) vocabulary.add(std::string_view(field.get_string()), id);
+        if (fields == 0) add_token(std::string_view(field.get_string()), id, vocabulary);
         if (fields == 1) model.scores.push_back(double(field.get_double()));
         ++fields;
       }
@@ -71,7 +77,7 @@ void read_vocabulary(ondemand::value value, StringTable& vocabulary, ModelSectio
   }
   for (auto field : value.get_object()) {
     const std::string_view token = field.unescaped_key();
-    vocabulary.add(token, token_id(int64_t(field.value().get_int64())));
+    add_token(token, token_id(int64_t(field.value().get_int64())), vocabulary);
   }
 }
 
@@ -220,7 +226,10 @@ void add_config_tokens(const json::object& config, TokenizerParts& parts) {
                    config_flag(fields, "lstrip", false), config_flag(fields, "rstrip", false),
                    config_flag(fields, "normalized", !special), special});
   }
-  for (auto& [id, token] : missing) parts.added.add(std::move(token), parts.vocabulary);
+  for (auto& [id, token] : missing) {
+    const bool usable = id >= 0 && id <= kMaxTokenId;
+    parts.added.add(std::move(token), parts.vocabulary, usable ? static_cast<int32_t>(id) : -1);
+  }
 }
 
 void add_named_tokens(const json::object& config, TokenizerParts& parts) {
@@ -293,11 +302,13 @@ Result<void> assemble(Sections sections, const std::string& name, const json::ob
 
   for (FileToken& entry : sections.added) {
     const std::string content = entry.token.content;
-    parts.added.add(std::move(entry.token), parts.vocabulary);
+    const bool usable = entry.id >= 0 && entry.id <= kMaxTokenId;
+    parts.added.add(std::move(entry.token), parts.vocabulary,
+                    usable ? static_cast<int32_t>(entry.id) : -1);
     const auto id = parts.added.find(content);
     if (id && entry.id >= 0 && entry.id != *id) {
-      log_warn("{}: the added token \"{}\" has the id {} by its place, not {}", name, content, *id,
-               entry.id);
+      log_warn("{}: the added token \"{}\" has the id {}, not {}, which is taken or too large",
+               name, content, *id, entry.id);
     }
   }
   add_config_tokens(config, parts);
@@ -332,22 +343,26 @@ Result<void> assemble(Sections sections, const std::string& name, const json::ob
 
 }  // namespace
 
-Result<std::unique_ptr<TokenizerParts>> parse_tokenizer_json(std::string_view tokenizer_json,
+Result<std::unique_ptr<TokenizerParts>> parse_tokenizer_json(const std::string& padded, size_t size,
                                                              const std::string& name,
                                                              const json::object& tokenizer_config) {
   auto parts = std::make_unique<TokenizerParts>();
-  const simdjson::padded_string padded(tokenizer_json);
+  static_assert(kJsonPadding >= simdjson::SIMDJSON_PADDING);
   ondemand::parser parser;
   Sections sections;
   ondemand::document document;
+  bool started = false;
   try {
-    document = parser.iterate(padded);
-    read_sections(document, padded.size(), parts->vocabulary, sections);
+    document = parser.iterate(simdjson::padded_string_view(padded.data(), size, padded.size()));
+    started = true;
+    read_sections(document, size, parts->vocabulary, sections);
   } catch (const simdjson::simdjson_error& error) {
     const char* place = nullptr;
-    const bool known = document.current_location().get(place) == simdjson::SUCCESS;
+    const bool known = started && document.current_location().get(place) == simdjson::SUCCESS;
     return fail(ErrorCode::kDataLoss, "{}: malformed at byte {}: {}", name,
-                known ? place - padded.data() : static_cast<ptrdiff_t>(padded.size()),
+                known     ? place - padded.data()
+                : started ? static_cast<ptrdiff_t>(size)
+                          : 0,
                 error.what());
   } catch (const BadContent& error) {
     return fail(ErrorCode::kDataLoss, "{}: {}", name, error.message);

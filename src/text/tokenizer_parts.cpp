@@ -22,6 +22,11 @@ std::optional<std::array<int32_t, 256>> byte_characters(const TokenizerParts& pa
   return ids;
 }
 
+bool spells(std::string_view token, std::string_view left, std::string_view right) {
+  return token.size() == left.size() + right.size() && token.starts_with(left) &&
+         token.ends_with(right);
+}
+
 }  // namespace
 
 Result<void> build_bpe(const BpeSource& source, const std::string& name, TokenizerParts& parts) {
@@ -35,37 +40,37 @@ Result<void> build_bpe(const BpeSource& source, const std::string& name, Tokeniz
   BpeModel& model = parts.model.emplace<BpeModel>(vocabulary, options);
   model.reserve(source.merges.size());
 
+  const auto missing = [&](size_t rank, std::string_view token) {
+    const auto& [left, right] = source.merges[rank];
+    return fail(ErrorCode::kDataLoss,
+                "{}: merge {} joins \"{}\" and \"{}\", but \"{}\" is not in the vocabulary", name,
+                rank, left, right, token);
+  };
   std::string joined;
+  int32_t result = 0;
   for (size_t rank = 0; rank < source.merges.size(); ++rank) {
     const auto& [left, right] = source.merges[rank];
-    joined.assign(left);
-    joined.append(right);
-    std::array<int32_t, 3> ids;
-    const std::array<std::string_view, 3> texts = {left, right, joined};
-    for (size_t i = 0; i < texts.size(); ++i) {
-      ids[i] = vocabulary.find(texts[i]);
-      if (ids[i] < 0) {
-        return fail(ErrorCode::kDataLoss,
-                    "{}: merge {} joins \"{}\" and \"{}\", but \"{}\" is not in the vocabulary",
-                    name, rank, left, right, texts[i]);
-      }
+    const int32_t left_id = vocabulary.find(left);
+    if (left_id < 0) return missing(rank, left);
+    const int32_t right_id = vocabulary.find(right);
+    if (right_id < 0) return missing(rank, right);
+    // Merges mostly come in the order of their results: look at the last one and the next before
+    // the hash table.
+    if (!spells(vocabulary.at(result), left, right) &&
+        !spells(vocabulary.at(++result), left, right)) {
+      joined.assign(left);
+      joined.append(right);
+      result = vocabulary.find(joined);
+      if (result < 0) return missing(rank, joined);
     }
-    if (!special[static_cast<size_t>(ids[2])]) {
-      model.add_merge(ids[0], ids[1], static_cast<uint32_t>(rank), ids[2]);
+    if (!special[static_cast<size_t>(result)]) {
+      model.add_merge(left_id, right_id, static_cast<uint32_t>(rank), result);
     }
   }
 
   const auto bytes = byte_characters(parts);
   if (bytes && parts.pre_tokenizer.ends_with_byte_level()) {
-    if (source.ignore_merges) {
-      parts.raw_tokens.reserve(vocabulary.count(), vocabulary.count() * 8);
-      for (int32_t id = 0; id < vocabulary.id_limit(); ++id) {
-        const std::string_view token = vocabulary.at(id);
-        if (token.empty() || special[static_cast<size_t>(id)] || !is_byte_level(token)) continue;
-        parts.raw_tokens.add(byte_level_bytes(token), id);
-      }
-    }
-    model.use_raw_bytes(*bytes, parts.raw_tokens);
+    model.use_raw_bytes(*bytes);
     parts.pre_tokenizer.keep_raw_bytes();
   }
   model.cut_at_words();
@@ -80,7 +85,7 @@ void hide_special_tokens(TokenizerParts& parts) {
 
 void finish_decoding(TokenizerParts& parts) {
   for (int32_t id = 0; id < parts.id_limit(); ++id) {
-    parts.token_bytes.push_back(parts.decoder.token_bytes(parts.token(id)));
+    parts.token_bytes.push_back(parts.decoder.token_bytes(parts.decoded(id)));
   }
   parts.stream_rule = parts.decoder.stream_rule();
 }

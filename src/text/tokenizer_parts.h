@@ -51,7 +51,7 @@ class TokenBytes {
   std::vector<size_t> ends_;  // by id
 };
 
-// The models point into `vocabulary` and `raw_tokens`: parts live behind a pointer and never move.
+// The models point into `vocabulary`: parts live behind a pointer and never move.
 struct TokenizerParts {
   TokenizerParts() = default;
   TokenizerParts(const TokenizerParts&) = delete;
@@ -66,13 +66,17 @@ struct TokenizerParts {
   TokenDecoder decoder;
   StreamRule stream_rule;
   TokenBytes token_bytes;
-  StringTable raw_tokens;  // byte-level models: what a whole pre-token may be, by its bytes
   std::map<std::string, std::string> special_token_names;
 
   // The token as its file spells it; empty for unknown ids.
   std::string_view token(int32_t id) const {
     const AddedToken* token = added.find(id);
     return token != nullptr ? std::string_view(token->content) : vocabulary.at(id);
+  }
+  // The token as decoders see it.
+  std::string_view decoded(int32_t id) const {
+    const AddedToken* token = added.find(id);
+    return token != nullptr ? std::string_view(token->decoded) : vocabulary.at(id);
   }
   bool is_special(int32_t id) const {
     const AddedToken* token = added.find(id);
@@ -109,8 +113,11 @@ Result<void> add_pre_tokenizer(const json::value& component, PreTokenizer& pre_t
 Result<void> add_post_processor(const json::value& component, PostProcessor& post_processor);
 Result<void> add_decoder(const json::value& component, TokenDecoder& decoder);
 
-// `name` is what messages call the file.
-Result<std::unique_ptr<TokenizerParts>> parse_tokenizer_json(std::string_view tokenizer_json,
+// Bytes that the parser may read, but not use, behind a text.
+inline constexpr size_t kJsonPadding = 64;
+// The text is the first `size` bytes of `padded`, which has kJsonPadding more. `name` is what
+// messages call the file.
+Result<std::unique_ptr<TokenizerParts>> parse_tokenizer_json(const std::string& padded, size_t size,
                                                              const std::string& name,
                                                              const json::object& tokenizer_config);
 Result<std::unique_ptr<TokenizerParts>> parse_gguf_vocabulary(const GgufVocabulary& vocabulary);
