@@ -27,6 +27,19 @@ export const smokeTests = (url) => [{
     await until('a second answer', async () => (await chat.text('.answer .alternatives')) === '2/2', 120_000);
     await chat.idle(120_000);
     assert.equal(await chat.text('.answer .markdown'), first, 'temperature 0 gives the same answer');
+    // Cut by its length, then continued; with logprobs.
+    await page.keyboard.press('Control+k');
+    await chat.button('Settings').click();
+    await page.fill('#field-max_tokens', '8');
+    await page.getByLabel('Logprobs on hover').check();
+    await page.keyboard.press('Escape');
+    await chat.ask('Explain in three sentences why the sky is blue.');
+    await until('the cut', async () => (await chat.text('.answer .outcome')).includes('cut at its length limit'), 120_000);
+    await until('eight tokens', async () => await page.locator('.token').count() === 8);
+    const cut = await chat.text('.tokens-text');
+    await chat.button('Continue').click();
+    await until('sixteen', async () => /· 16 tokens ·/.test(await chat.text('.answer .stats')), 120_000);
+    assert.ok((await chat.text('.tokens-text')).startsWith(cut));
     // Stop: the server must be free again at once.
     await page.evaluate(() => localStorage.removeItem('donar.settings'));
     await page.reload();

@@ -25,6 +25,7 @@ export interface Run {
 }
 
 const kSaveEveryMs = 2000;
+const kShortestMs = 50;  // a burst that came in one piece says nothing about speed
 const kRetryMs = [1000, 2000, 4000, 8000];
 
 const runs = signal<ReadonlyMap<string, Run>>(new Map());
@@ -286,7 +287,7 @@ class Progress {
     const {usage, timings} = chunk;
     // A chunk may carry several tokens: the server's count is the better one as soon as it comes.
     if (usage?.completion_tokens !== undefined) this.tokens = usage.completion_tokens;
-    if (this.tokens > 1 && this.last > this.first) stats.tokensPerSecond = (this.tokens - 1) * 1000 / (this.last - this.first);
+    if (this.tokens > 1 && this.last - this.first >= kShortestMs) stats.tokensPerSecond = (this.tokens - 1) * 1000 / (this.last - this.first);
     stats.completionTokens = this.tokensBefore + this.tokens;
     if (usage?.prompt_tokens !== undefined) stats.promptTokens = usage.prompt_tokens;
     if (usage?.prompt_tokens_details?.cached_tokens !== undefined) stats.cachedTokens = usage.prompt_tokens_details.cached_tokens;
