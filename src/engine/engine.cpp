@@ -65,6 +65,8 @@ void Engine::Impl::admit(std::unique_ptr<ActiveRequest> request) {
 }
 
 void Engine::Impl::publish(std::vector<Update> updates) {
+  if (updates.empty()) return;
+  update_gauges();  // whoever sees a request's end sees its blocks at home
   for (Update& update : updates) {
     ActiveRequest& request = *update.request;
     const FinishReason reason = update.event.finish;
@@ -78,15 +80,17 @@ void Engine::Impl::publish(std::vector<Update> updates) {
   }
 }
 
+EngineGauges Engine::Impl::update_gauges() {
+  EngineGauges now = scheduler.gauges();
+  now.waiting += static_cast<int>(inbox.size());
+  std::lock_guard lock(gauges_mutex);
+  return gauges = now;
+}
+
 void Engine::Impl::report_step(TimePoint begin) {
   StepStats step = scheduler.step_stats();
-  step.gauges = scheduler.gauges();
-  step.gauges.waiting += static_cast<int>(inbox.size());
+  step.gauges = update_gauges();
   step.seconds = seconds_since(begin);
-  {
-    std::lock_guard lock(gauges_mutex);
-    gauges = step.gauges;
-  }
   if (listener) listener->on_step(step);
 }
 

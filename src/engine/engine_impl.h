@@ -26,6 +26,7 @@ struct Engine::Impl {
   bool take_inbox(bool block);  // false: the engine is to stop
   void admit(std::unique_ptr<ActiveRequest> request);
   void publish(std::vector<Update> updates);
+  EngineGauges update_gauges();
   void report_step(TimePoint begin);
 
   // Const after creation.

@@ -4,8 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
+#include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "tests/engine/fake_runner.h"
@@ -321,6 +324,23 @@ TEST(Engine, shutdown_with_time_lets_everything_finish_and_refuses_what_comes) {
   EXPECT_TRUE(engine->healthy());
 }
 
+// The model's steps go on, slowly, until `stream` is told its end.
+TokenEvent read_last_while_steps_go_on(Gate& gate, Stream& stream, size_t* num_tokens) {
+  std::atomic<bool> is_done{false};
+  std::thread opener([&] {
+    while (!is_done) {
+      gate.open(1);
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+  });
+  TokenEvent last;
+  *num_tokens = read_all(stream, nullptr, &last).size();
+  is_done = true;
+  opener.join();
+  gate.open();
+  return last;
+}
+
 TEST(Engine, shutdown_without_time_aborts_and_a_second_shorter_call_cuts_a_drain) {
   for (bool is_cut : {false, true}) {
     SCOPED_TRACE(is_cut);
@@ -338,14 +358,12 @@ TEST(Engine, shutdown_without_time_aborts_and_a_second_shorter_call_cuts_a_drain
       gate.wait_for_arrivals(5);
       cut = std::async(std::launch::async, [&] { engine->shutdown(milliseconds(0)); });
     }
-    gate.open(1);
-    std::thread opener([&] { gate.open(800); });  // far fewer steps than the request has tokens
-    TokenEvent last;
-    EXPECT_LT(read_all(*stream, nullptr, &last).size(), 900u);
+    size_t num_tokens = 0;
+    const TokenEvent last = read_last_while_steps_go_on(gate, *stream, &num_tokens);
+    EXPECT_LT(num_tokens, 900u);
     EXPECT_EQ(last.finish, FinishReason::kAbort);
     ASSERT_TRUE(last.error);
     EXPECT_EQ(last.error->code, ErrorCode::kUnavailable);
-    opener.join();
     stopped.get();
     if (is_cut) cut.get();
     EXPECT_EQ(engine->gauges().free_blocks, kNumBlocks);
