@@ -9,8 +9,9 @@
 #include <boost/json/object.hpp>
 #include <cstdlib>
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -37,15 +38,11 @@ class TokenizerGolden : public testing::TestWithParam<const char*> {
       GTEST_SKIP() << variable << " is not set: tools/fetch_tokenizers.sh fetches the vocabulary "
                    << name;
     }
-    if (name == "smollm2") {
-      const auto vocabulary = read_gguf_vocabulary(path);
-      ASSERT_TRUE(vocabulary) << path << " is not a GGUF file";
-      load(Tokenizer::from_gguf(*vocabulary));
-    } else {
-      const auto directory = std::filesystem::path(path) / name;
-      if (!std::filesystem::exists(directory)) GTEST_SKIP() << directory << " is missing";
-      load(Tokenizer::from_directory(directory));
+    if (name != "smollm2" && !std::filesystem::exists(std::filesystem::path(path) / name)) {
+      GTEST_SKIP() << path << "/" << name << " is missing";
     }
+    tokenizer_ = load_once(name, path);
+    ASSERT_NE(tokenizer_, nullptr);
     auto text = read_text_file(DONAR_TEST_DATA "/text/tokenizer_ids.json");
     ASSERT_TRUE(text) << text.error().message;
     auto parsed = parse_json(*text);
@@ -53,12 +50,24 @@ class TokenizerGolden : public testing::TestWithParam<const char*> {
     golden_ = std::move(*parsed);
   }
 
-  void load(Result<Tokenizer> loaded) {
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    tokenizer_.emplace(std::move(*loaded));
+  // The large vocabularies are loaded once for all tests.
+  static const Tokenizer* load_once(const std::string& name, const std::filesystem::path& path) {
+    static std::map<std::string, Tokenizer> loaded;
+    if (const auto found = loaded.find(name); found != loaded.end()) return &found->second;
+    Result<Tokenizer> tokenizer = fail(ErrorCode::kDataLoss, "{}: not a GGUF file", path.string());
+    if (name != "smollm2") {
+      tokenizer = Tokenizer::from_directory(path / name);
+    } else if (const auto vocabulary = read_gguf_vocabulary(path)) {
+      tokenizer = Tokenizer::from_gguf(*vocabulary);
+    }
+    if (!tokenizer) {
+      ADD_FAILURE() << tokenizer.error().message;
+      return nullptr;
+    }
+    return &loaded.emplace(name, std::move(*tokenizer)).first->second;
   }
 
-  std::optional<Tokenizer> tokenizer_;
+  const Tokenizer* tokenizer_ = nullptr;
   json::value golden_;
 };
 
