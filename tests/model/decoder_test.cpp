@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "model/load_plan.h"
+#include "model/tensor_names.h"
 #include "ops/linear.h"
 #include "tests/model/runner.h"
 
@@ -169,6 +171,88 @@ TEST(Decoder, gguf_and_safetensors_of_one_model_agree) {
   // The weights are bitwise the same; the frequencies went through rope_freqs.weight.
   expect_near(flat(gguf->run(ids, ids.size())), flat(directory->run(ids, ids.size())), 2e-4f,
               "logits");
+}
+
+// The same model as a GGUF file: tensors under their other names, and q and k (rows and biases) in
+// the order of architecture llama.
+std::string as_gguf(const ModelFiles& files, const std::string& architecture, GgufWriter writer) {
+  const ModelConfig& config = files.config;
+  const auto u32 = [&](const std::string& key, int64_t value) {
+    writer.u32(architecture + key, static_cast<uint32_t>(value));
+  };
+  writer.text("general.architecture", architecture);
+  u32(".block_count", static_cast<int64_t>(config.layers.size()));
+  u32(".context_length", config.max_position);
+  u32(".embedding_length", config.dim);
+  u32(".feed_forward_length", config.ffn_dim);
+  u32(".attention.head_count", config.q_heads);
+  u32(".attention.head_count_kv", config.kv_heads);
+  u32(".attention.key_length", config.head_dim);
+  u32(".attention.value_length", config.head_dim);
+  writer.f32(architecture + ".attention.layer_norm_rms_epsilon", config.rms_eps);
+  writer.f32(architecture + ".rope.freq_base", static_cast<float>(config.rope.theta));
+
+  const auto copy = [&](const std::string& from, const std::string& to, int heads = 0) {
+    for (const std::string suffix : {".weight", ".bias"}) {
+      const auto found = files.checkpoint.tensors.find(from + suffix);
+      if (found == files.checkpoint.tensors.end()) continue;
+      const std::vector<char> stored = read_tensor<char>(files.checkpoint, from + suffix);
+      const std::vector<int64_t>& shape = found->second.shape;
+      std::string data(stored.begin(), stored.end());
+      if (heads > 0 && architecture == "llama") {
+        const size_t row_bytes = stored.size() / static_cast<size_t>(shape[0]);
+        for (int64_t row = 0; row < shape[0]; ++row)
+          std::memcpy(
+              data.data() + static_cast<size_t>(permuted_row(row, shape[0] / heads)) * row_bytes,
+              stored.data() + static_cast<size_t>(row) * row_bytes, row_bytes);
+      }
+      writer.tensor(to + suffix, {shape.rbegin(), shape.rend()}, /*type=*/30, data);
+    }
+  };
+  const TensorNames from = tensor_names(Checkpoint::Container::kSafetensors);
+  const TensorNames to = tensor_names(Checkpoint::Container::kGguf);
+  copy(from.embedding, to.embedding);
+  copy(from.final_norm, to.final_norm);
+  copy(from.head, to.head);
+  for (int i = 0; i < static_cast<int>(config.layers.size()); ++i) {
+    const LayerNames a = from.layer(i), b = to.layer(i);
+    copy(a.q, b.q, config.q_heads);
+    copy(a.k, b.k, config.kv_heads);
+    for (const auto name : {&LayerNames::attn_norm, &LayerNames::ffn_norm, &LayerNames::v,
+                            &LayerNames::attn_out, &LayerNames::q_norm, &LayerNames::k_norm,
+                            &LayerNames::gate, &LayerNames::up, &LayerNames::down})
+      copy(a.*name, b.*name);
+  }
+  return writer.bytes();
+}
+
+TEST(Decoder, every_family_gives_the_same_bits_from_gguf) {
+  struct Case {
+    const char* name;
+    const char* architecture;
+    GgufWriter keys;
+  };
+  GgufWriter window, yarn;
+  window.u32("llama.attention.sliding_window", 4);
+  yarn.text("qwen2.rope.scaling.type", "yarn").f32("qwen2.rope.scaling.factor", 4.0f);
+  yarn.u32("qwen2.rope.scaling.original_context_length", 128);
+  const Case cases[] = {{"llama_bias_tied", "llama", {}},
+                        {"mistral_window", "llama", window},
+                        {"qwen2", "qwen2", {}},
+                        {"qwen2_yarn", "qwen2", yarn},
+                        {"qwen3", "qwen3", {}}};
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 30; ++i) ids.push_back((11 * i * i + 5 * i + 2) % 61);
+  for (const Case& item : cases) {
+    SCOPED_TRACE(item.name);
+    const auto directory = Runner::open(tiny(item.name), {});
+    ASSERT_TRUE(directory);
+    const TempDir dir;
+    const auto gguf = Runner::open(
+        dir.write("model.gguf", as_gguf(directory->files(), item.architecture, item.keys)), {});
+    ASSERT_TRUE(gguf);
+    EXPECT_EQ(gguf->run(ids, ids.size()), directory->run(ids, ids.size()));
+  }
 }
 
 TEST(Decoder, hidden_states_are_those_of_the_sampled_rows_in_their_order) {

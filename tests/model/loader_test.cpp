@@ -292,6 +292,59 @@ TEST(Loader, a_checkpoint_that_does_not_fit_its_config_is_named_with_expected_an
       "lm_head.weight", "I16", "not supported");
 }
 
+TEST(Loader, a_file_that_shrinks_after_it_was_opened_is_an_error) {
+  const TempDir dir;
+  for (const char* name : {"config.json", "model.safetensors"})
+    dir.write(name, read_bytes(tiny("llama") / name));
+  const Result<ModelFiles> files = open_model(dir.path());
+  ASSERT_OK(files);
+  fs::resize_file(dir.path() / "model.safetensors", 20000);
+  MemoryLedger ledger;
+  ThreadPool pool(2);
+  Exec ex;
+  ex.pool = &pool;
+  EXPECT_ERROR_SAYS(load_weights(ex, ledger, *files, {}), "model.safetensors", "truncated");
+}
+
+TEST(Loader, rows_that_no_staging_could_hold_are_refused) {
+  constexpr int64_t kDim = int64_t{1} << 20;  // 16 rows of F32 take 64 MB
+  std::string header = "{";
+  uint64_t end = 0;
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    uint64_t bytes = 4;
+    for (const int64_t dim : shape) bytes *= static_cast<uint64_t>(dim);
+    header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":{},"data_offsets":[{},{}]}})",
+                          end ? "," : "", name, shape_text(shape), end, end + bytes);
+    end += bytes;
+  };
+  add("model.embed_tokens.weight", {16, kDim});
+  for (const char* name : {"input_layernorm", "post_attention_layernorm"})
+    add(fmt::format("model.layers.0.{}.weight", name), {kDim});
+  for (const char* name : {"q_proj", "k_proj", "v_proj"})
+    add(fmt::format("model.layers.0.self_attn.{}.weight", name), {2, kDim});
+  add("model.layers.0.self_attn.o_proj.weight", {kDim, 2});
+  for (const char* name : {"gate_proj", "up_proj"})
+    add(fmt::format("model.layers.0.mlp.{}.weight", name), {2, kDim});
+  add("model.layers.0.mlp.down_proj.weight", {kDim, 2});
+  add("model.norm.weight", {kDim});
+  header += "}";
+  const TempDir dir;
+  const fs::path path = dir.write("model.safetensors", safetensors(header, ""));
+  fs::resize_file(path, 8 + header.size() + end);  // all holes
+  dir.write(
+      "config.json",
+      R"({"architectures":["LlamaForCausalLM"],"hidden_size":1048576,"intermediate_size":2,"num_hidden_layers":1,
+                "num_attention_heads":1,"head_dim":2,"vocab_size":16,"tie_word_embeddings":true})");
+  const Result<ModelFiles> files = open_model(dir.path());
+  ASSERT_OK(files);
+  MemoryLedger ledger;
+  ThreadPool pool(1);
+  Exec ex;
+  ex.pool = &pool;
+  EXPECT_ERROR_SAYS(load_weights(ex, ledger, *files, {}), "model.embed_tokens.weight",
+                    "rows are too long");
+}
+
 TEST(Loader, a_directory_without_weights_says_what_was_expected) {
   const TempDir dir;
   dir.write("config.json", read_bytes(tiny("llama") / "config.json"));
