@@ -14,22 +14,24 @@ namespace donar::ops::cpu {
 // How a weight format wants its input rounded.
 enum class InputKind : uint8_t { kFloat, kBf16, kInt8 };
 
-// Input rows of linear, rounded and regrouped: rows go in groups of 8, then 4, 2, 1; within a group the rows of one block lie side by
-// side, so that the register tile reads one sequential stream. Row r's group begins at r * row_bytes whatever the grouping.
-//   kInt8   per block of 32: [rows][32 int8], then [rows]{scale, scale * sum, offset term of each half}
-//   kBf16   per two values:  [rows][2 bf16]
-//   kFloat  the rows as they are
+// Input rows of linear, rounded and regrouped: rows go in groups of Kernels::max_group, then of the next powers of two below; within a
+// group the rows of one step lie side by side, so that the register tile reads one sequential stream. A group begins at its first
+// row * row_bytes whatever the grouping.
+//   kInt8   per block of 32: [rows][32 int8], then [rows]{scale, scale * sum, offset terms}
+//   kBf16   per value: [rows] f32 of values rounded to bf16: the products are done in f32, since vdpbf16ps runs at half the rate of
+//           two vfmadd (Sapphire Rapids: one per two cycles)
+//   kFloat  per value: [rows] f32
 struct Int8BlockMeta {
   float scale;
   float scaled_sum;    // scale * sum of the 32 integers
-  int32_t offset[2];   // -offset * sum of each 16: what unsigned weights (q + offset) count too much
+  int32_t offset[2];   // -offset * sum: what unsigned weights (q + offset) count too much; of each 16 values if kHalves, else of all 32
 };
 inline constexpr int kInt8BlockBytes = 32 + sizeof(Int8BlockMeta);
 
 struct LinearTile {
   const std::byte* weights;  // one tile of layout kRows16
   int64_t k;                 // padded: a multiple of the format's unit
-  const std::byte* x;        // rounded rows (or floats), the first one beginning a group
+  const std::byte* x;        // regrouped rows, the first one beginning a group
   int64_t x_row_bytes;
   int64_t rows;
   float* y;                  // first output of the tile in the first row
@@ -66,9 +68,11 @@ inline constexpr int kAttentionSplit = 512;   // keys of one softmax; the parts 
 int64_t attention_scratch_bytes(int head_dim);
 
 struct Kernels {
-  // Rounds `rows` rows (the first one beginning a group, more groups follow as the grouping says) to k padded values each.
-  void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, std::byte* out);
-  void (*round_bf16)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, std::byte* out);
+  int max_group;  // rows of a register tile of linear
+  // Rounds `rows` rows (the first one beginning a group) to k padded values each.
+  void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, bool halves,
+                     std::byte* out);
+  void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, bool to_bf16, std::byte* out);
   void (*linear[7])(const LinearTile& tile);  // by quant::Format
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* y);
@@ -80,9 +84,6 @@ struct Kernels {
 
 const Kernels& kernels_for(CpuIsa isa);
 inline const Kernels& kernels(const Exec& ex) { return kernels_for(ex.isa); }
-
-// Where rows are grouped: the size of the group that begins with `left` rows to go.
-constexpr int group_rows(int64_t left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 constexpr InputKind input_kind(quant::Format format) {
   switch (format) {

@@ -10,8 +10,9 @@ namespace donar::ops::cpu {
 template <class V>
 constexpr Kernels make_kernels() {
   using quant::Format;
-  return {.round_int8 = round_int8<V>,
-          .round_bf16 = round_bf16<V>,
+  return {.max_group = V::kMaxRows,
+          .round_int8 = round_int8<V>,
+          .group_floats = group_floats<V>,
           .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>, linear_tile<V, Format::kBF16>,
                      linear_tile<V, Format::kQ4_0>, linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ8_0>,
                      linear_tile<V, Format::kQ6_K>},

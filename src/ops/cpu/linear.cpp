@@ -15,7 +15,7 @@ using quant::LinearWeight;
 // Weights of a piece of work stay in L2 while the row blocks pass, and so does a row block while the tiles of a piece pass.
 constexpr int64_t kPieceBytes = 256 << 10;
 constexpr int64_t kRowBlockBytes = 768 << 10;
-constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups
+constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups of any instruction set
 
 struct Input {
   const std::byte* data;
@@ -26,8 +26,8 @@ int64_t input_row_bytes(Format format, int64_t k) {
   const int64_t padded = rows16::padded_k(format, k);
   switch (input_kind(format)) {
     case InputKind::kInt8: return padded / rows16::kBlock * kInt8BlockBytes;
-    case InputKind::kBf16: return padded * 2;
-    case InputKind::kFloat: return 0;
+    case InputKind::kBf16:
+    case InputKind::kFloat: return padded * int64_t{sizeof(float)};
   }
   return 0;
 }
@@ -36,9 +36,6 @@ Input round_input(Exec& ex, TensorView x, Format format) {
   const int64_t rows = x.dim(0);
   const int64_t k = x.dim(1);
   const InputKind kind = input_kind(format);
-  if (kind == InputKind::kFloat) {
-    return {static_cast<const std::byte*>(x.data), x.stride[0] * int64_t{sizeof(float)}};
-  }
   const int64_t padded = rows16::padded_k(format, k);
   const int64_t row_bytes = input_row_bytes(format, k);
   auto* out = ex.arena->take<std::byte>(rows * row_bytes);
@@ -48,18 +45,19 @@ Input round_input(Exec& ex, TensorView x, Format format) {
     const float* from = x.row<float>(begin);
     std::byte* to = out + begin * row_bytes;
     if (kind == InputKind::kInt8) {
-      table.round_int8(from, x.stride[0], end - begin, k, padded, weight_offset(format), to);
+      table.round_int8(from, x.stride[0], end - begin, k, padded, weight_offset(format),
+                       /*halves=*/format == Format::kQ6_K, to);
     } else {
-      table.round_bf16(from, x.stride[0], end - begin, k, padded, to);
+      table.group_floats(from, x.stride[0], end - begin, k, padded, /*to_bf16=*/kind == InputKind::kBf16, to);
     }
   });
   return {out, row_bytes};
 }
 
-// Parts that read the same rounding: same kind and offset term.
-bool same_input(Format a, Format b) {
+// Parts that read the same rounding: same kind, offset term (Q6_K alone has 32) and padding.
+bool same_input(Format a, Format b, int64_t k) {
   return input_kind(a) == input_kind(b) && weight_offset(a) == weight_offset(b) &&
-         (a == Format::kQ6_K) == (b == Format::kQ6_K);
+         rows16::padded_k(a, k) == rows16::padded_k(b, k);
 }
 
 struct PartTiles {
@@ -127,7 +125,7 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
     int64_t output = 0;
     for (int i = 0; i < group.count; ++i) {
       const LinearWeight& weight = group.parts[static_cast<size_t>(i)];
-      if (!done[i] && same_input(weight.format, group.parts[static_cast<size_t>(first)].format)) {
+      if (!done[i] && same_input(weight.format, group.parts[static_cast<size_t>(first)].format, x.dim(1))) {
         const int64_t part = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
         parts[count++] = {&weight, tiles, part, output};
         tiles += part;
@@ -142,7 +140,7 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
 }
 
 uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
-  const int64_t widest = std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kBF16, k)});
+  const int64_t widest = std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kF32, k), input_row_bytes(Format::kBF16, k)});
   return static_cast<uint64_t>(rows * widest + 64);
 }
 

@@ -17,6 +17,12 @@ void prefetch(const std::byte* at) {
   for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchBytes + i, 0, 2);
 }
 
+// The size of the group that begins with `left` rows to go.
+template <class V>
+constexpr int group_rows(int64_t left) {
+  return V::kMaxRows >= 8 && left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
 template <class V, int R>
 void store_tile(const LinearTile& t, int half, typename V::F (&total)[R], int64_t row) {
   const int valid = t.outputs - half;
@@ -56,22 +62,23 @@ void linear_q4(const LinearTile& t, int half, int64_t row) {
     if constexpr (R <= 2) prefetch<V, kPairBytes>(w);
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       const std::byte* bytes = w + kHeader + b * rows16::kNibbleBlockBytes + half * 4;
-      I sum[R];
-      for (int r = 0; r < R; ++r) sum[r] = V::iset1(kMin ? 0 : x.meta(r).offset[0] + x.meta(r).offset[1]);
+      typename V::N sum[R];
+      for (int r = 0; r < R; ++r) sum[r] = V::begin_nibbles(kMin ? 0 : x.meta(r).offset[0]);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         const B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
         const B low = V::low_nibbles(both);
         const B high = V::high_nibbles(both);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r] = V::dot4(sum[r], low, x.q(r) + 8 * j);
+        for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], low, x.q(r) + 8 * j);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r] = V::dot4(sum[r], high, x.q(r) + 8 * j + 4);
+        for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], high, x.q(r) + 8 * j + 4);
       }
       const int scale = (b * rows16::kTileRows + half) * 2;
       const F d = V::load_f16(w + scale);
       for (int r = 0; r < R; ++r) {
-        total[r] = V::fma(V::mul(V::to_f32(sum[r]), d), V::set1(x.meta(r).scale), total[r]);
+        const I dot = V::end_nibbles(sum[r], kMin ? 0 : x.meta(r).offset[0]);
+        total[r] = V::fma(V::mul(V::to_f32(dot), d), V::set1(x.meta(r).scale), total[r]);
       }
       if constexpr (kMin) {
         const F m = V::load_f16(w + rows16::kScaleBytes + scale);
@@ -96,7 +103,7 @@ void linear_q8_0(const LinearTile& t, int half, int64_t row) {
       const std::byte* bytes = w + rows16::kScaleBytes + b * rows16::kByteBlockBytes + half * 4;
       I sum[R];
       for (int r = 0; r < R; ++r) {
-        sum[r] = V::iset1(V::kUnsignedDot ? x.meta(r).offset[0] + x.meta(r).offset[1] : 0);
+        sum[r] = V::iset1(V::kUnsignedDot ? x.meta(r).offset[0] : 0);
       }
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) {
@@ -156,52 +163,36 @@ void linear_q6_k(const LinearTile& t, int half, int64_t row) {
   store_tile<V, R>(t, half, total, row);
 }
 
-// The float formats carry two sums, over even and odd steps, to hide the latency of the additions.
-template <class V, int R>
-void linear_bf16(const LinearTile& t, int half, int64_t row) {
-  using F = typename V::F;
-  F even[R], odd[R];
-  for (int r = 0; r < R; ++r) even[r] = odd[r] = V::zero();
-  const std::byte* w = t.weights + half * 4;
-  const std::byte* x = t.x + row * t.x_row_bytes;
-  for (int64_t k = 0; k < t.k; k += 4, w += 2 * rows16::kVectorBytes, x += 8 * R) {
-    if constexpr (R <= 2) prefetch<V, 2 * rows16::kVectorBytes>(w);
-    const typename V::B w0 = V::load_bytes(w);
-    const typename V::B w1 = V::load_bytes(w + rows16::kVectorBytes);
-    for (int r = 0; r < R; ++r) even[r] = V::dot_bf16(even[r], w0, x + 4 * r);
-    for (int r = 0; r < R; ++r) odd[r] = V::dot_bf16(odd[r], w1, x + 4 * (R + r));
-  }
-  for (int r = 0; r < R; ++r) even[r] = V::add(even[r], odd[r]);
-  store_tile<V, R>(t, half, even, row);
-}
-
-template <class V, int R, class T>
+// Float formats carry two sums, over even and odd values of k, to hide the latency of the additions.
+template <class V, int R, quant::Format kFormat>
 void linear_float(const LinearTile& t, int half, int64_t row) {
   using F = typename V::F;
-  constexpr int kStep = rows16::kTileRows * int{sizeof(T)};
-  const auto load = [](const std::byte* at) {
-    if constexpr (sizeof(T) == 2) {
-      return V::load_f16(at);
-    } else {
-      return V::load(reinterpret_cast<const float*>(at));
-    }
-  };
+  constexpr int kBytes = kFormat == quant::Format::kF32 ? 4 : 2;
+  constexpr int kStep = 2 * rows16::kTileRows * kBytes;  // two values of k
   F even[R], odd[R];
   for (int r = 0; r < R; ++r) even[r] = odd[r] = V::zero();
-  const std::byte* w = t.weights + half * int{sizeof(T)};
+  // Pairs of bf16 lie in one 32-bit word per row; the other formats have a vector per value.
+  const std::byte* w = t.weights + half * (kFormat == quant::Format::kBF16 ? 4 : kBytes);
   const auto* x = reinterpret_cast<const float*>(t.x + row * t.x_row_bytes);
-  const int64_t x_stride = t.x_row_bytes / 4;
-  int64_t k = 0;
-  for (; k + 2 <= t.k; k += 2, w += 2 * kStep) {
-    if constexpr (R <= 2) prefetch<V, 2 * kStep>(w);
-    const F w0 = load(w);
-    const F w1 = load(w + kStep);
-    for (int r = 0; r < R; ++r) even[r] = V::fma(w0, V::set1(x[r * x_stride + k]), even[r]);
-    for (int r = 0; r < R; ++r) odd[r] = V::fma(w1, V::set1(x[r * x_stride + k + 1]), odd[r]);
-  }
-  if (k < t.k) {
-    const F w0 = load(w);
-    for (int r = 0; r < R; ++r) even[r] = V::fma(w0, V::set1(x[r * x_stride + k]), even[r]);
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < t.k; k += 2, w += kStep, x += 2 * R) {
+    if constexpr (R <= 2) prefetch<V, kStep>(w);
+    F w0, w1;
+    if constexpr (kFormat == quant::Format::kF32) {
+      w0 = V::load(reinterpret_cast<const float*>(w));
+      w1 = V::load(reinterpret_cast<const float*>(w) + rows16::kTileRows);
+    } else if constexpr (kFormat == quant::Format::kF16) {
+      w0 = V::load_f16(w);
+      w1 = V::load_f16(w + kStep / 2);
+    } else {
+      const typename V::B pairs = V::load_bytes(w);
+      w0 = V::first_bf16(pairs);
+      w1 = V::second_bf16(pairs);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) even[r] = V::fma(w0, V::set1(x[r]), even[r]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) odd[r] = V::fma(w1, V::set1(x[R + r]), odd[r]);
   }
   for (int r = 0; r < R; ++r) even[r] = V::add(even[r], odd[r]);
   store_tile<V, R>(t, half, even, row);
@@ -210,9 +201,7 @@ void linear_float(const LinearTile& t, int half, int64_t row) {
 template <class V, quant::Format kFormat, int R>
 void linear_rows(const LinearTile& t, int half, int64_t row) {
   using quant::Format;
-  if constexpr (kFormat == Format::kF32) linear_float<V, R, float>(t, half, row);
-  if constexpr (kFormat == Format::kF16) linear_float<V, R, f16>(t, half, row);
-  if constexpr (kFormat == Format::kBF16) linear_bf16<V, R>(t, half, row);
+  if constexpr (input_kind(kFormat) != InputKind::kInt8) linear_float<V, R, kFormat>(t, half, row);
   if constexpr (kFormat == Format::kQ4_0) linear_q4<V, R, false>(t, half, row);
   if constexpr (kFormat == Format::kQ4_1) linear_q4<V, R, true>(t, half, row);
   if constexpr (kFormat == Format::kQ8_0) linear_q8_0<V, R>(t, half, row);
@@ -223,10 +212,12 @@ void linear_rows(const LinearTile& t, int half, int64_t row) {
 template <class V, quant::Format kFormat>
 void linear_tile(const LinearTile& t) {
   for (int64_t row = 0; row < t.rows;) {
-    const int rows = group_rows(t.rows - row);
+    const int rows = group_rows<V>(t.rows - row);
     for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
       switch (rows) {
-        case 8: linear_rows<V, kFormat, 8>(t, half, row); break;
+        case 8:
+          if constexpr (V::kMaxRows >= 8) linear_rows<V, kFormat, 8>(t, half, row);
+          break;
         case 4: linear_rows<V, kFormat, 4>(t, half, row); break;
         case 2: linear_rows<V, kFormat, 2>(t, half, row); break;
         default: linear_rows<V, kFormat, 1>(t, half, row); break;
@@ -238,7 +229,7 @@ void linear_tile(const LinearTile& t) {
 
 // One block of 32 values to int8: symmetric, round to nearest even.
 template <class V>
-void round_block(const float* x, int n, int offset, int8_t* q, Int8BlockMeta& meta) {
+void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8BlockMeta& meta) {
   using F = typename V::F;
   constexpr int kVectors = 32 / V::kLanes;
   F v[kVectors];
@@ -259,19 +250,19 @@ void round_block(const float* x, int n, int offset, int8_t* q, Int8BlockMeta& me
   }
   meta.scale = scale;
   meta.scaled_sum = scale * (sums[0] + sums[1]);
-  meta.offset[0] = -offset * static_cast<int32_t>(sums[0]);
-  meta.offset[1] = -offset * static_cast<int32_t>(sums[1]);
+  meta.offset[0] = -offset * static_cast<int32_t>(halves ? sums[0] : sums[0] + sums[1]);
+  meta.offset[1] = halves ? -offset * static_cast<int32_t>(sums[1]) : 0;
 }
 
 template <class V>
-void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, std::byte* out) {
+void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, bool halves, std::byte* out) {
   for (int64_t row = 0; row < rows;) {
-    const int group = group_rows(rows - row);
+    const int group = group_rows<V>(rows - row);
     for (int64_t b = 0; b < padded; b += 32) {
       const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
       for (int r = 0; r < group; ++r) {
         Int8BlockMeta meta;
-        round_block<V>(x + (row + r) * x_stride + b, n, offset, reinterpret_cast<int8_t*>(out) + r * 32, meta);
+        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves, reinterpret_cast<int8_t*>(out) + r * 32, meta);
         std::memcpy(out + group * 32 + r * int{sizeof(meta)}, &meta, sizeof(meta));
       }
       out += group * kInt8BlockBytes;
@@ -281,20 +272,23 @@ void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64
 }
 
 template <class V>
-void round_bf16(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, std::byte* out) {
+void group_floats(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, bool to_bf16, std::byte* out) {
+  auto* to = reinterpret_cast<float*>(out);
   for (int64_t row = 0; row < rows;) {
-    const int group = group_rows(rows - row);
+    const int group = group_rows<V>(rows - row);
     for (int r = 0; r < group; ++r) {
       const float* from = x + (row + r) * x_stride;
       for (int64_t i = 0; i < padded; i += V::kLanes) {
-        const int64_t left = k - i;
-        uint16_t bits[V::kLanes];
-        V::store_bf16_n(bits, left >= V::kLanes ? V::load(from + i) : V::load_n(from + i, left > 0 ? static_cast<int>(left) : 0),
-                        V::kLanes);
-        for (int j = 0; j < V::kLanes; j += 2) std::memcpy(out + ((i + j) / 2 * group + r) * 4, bits + j, 4);
+        const int left = static_cast<int>(k - i < V::kLanes ? (k > i ? k - i : 0) : V::kLanes);
+        typename V::F v = V::load_n(from + i, left);
+        if (to_bf16) v = V::round_bf16(v);
+        float values[V::kLanes];
+        V::store(values, v);
+        const int count = static_cast<int>(padded - i < V::kLanes ? padded - i : V::kLanes);
+        for (int j = 0; j < count; ++j) to[(i + j) * group + r] = values[j];
       }
     }
-    out += group * padded * 2;
+    to += group * padded;
     row += group;
   }
 }

@@ -156,7 +156,7 @@ void gather(const std::byte* tile, int64_t k, float* values, Index index) {
 
 int64_t padded_k(Format format, int64_t k) {
   switch (format) {
-    case Format::kF32: return k;
+    case Format::kF32:
     case Format::kF16: return round_up(k, 2);
     case Format::kBF16: return round_up(k, kBlock);
     case Format::kQ4_0:

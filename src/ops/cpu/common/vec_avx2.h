@@ -46,13 +46,17 @@ struct VecAvx2 {
     _mm_store_si128(reinterpret_cast<__m128i*>(all), bits);
     std::memcpy(p, all, static_cast<size_t>(n) * 2);
   }
-  static void store_bf16_n(void* p, F x, int n) {
+  // Nearest even, in the low half of each lane.
+  static __m256i bf16_bits(F x) {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i lsb = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(lsb, _mm256_set1_epi32(0x7fff)));
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     const __m256i kept = _mm256_blendv_epi8(rounded, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
-    const __m256i high = _mm256_srli_epi32(kept, 16);
+    return _mm256_srli_epi32(kept, 16);
+  }
+  static void store_bf16_n(void* p, F x, int n) {
+    const __m256i high = bf16_bits(x);
     store_16_n(p, _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)), n);
   }
   static void store_f16_n(void* p, F x, int n) {
@@ -144,12 +148,17 @@ struct VecAvx2 {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(broadcast4(x), q));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static F dot_bf16(F sum, B w, const void* x) {
-    const __m256i high = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
-    const __m256i pair = broadcast4(x);
-    sum = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), sum);
-    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(w, high)), _mm256_castsi256_ps(_mm256_and_si256(pair, high)), sum);
+  // Sixteen-bit sums: 8 groups * 2 * 15 * 127 fit.
+  using N = __m256i;
+  static N begin_nibbles(int32_t) { return _mm256_setzero_si256(); }
+  static N dot4_nibbles(N sum, B w, const int8_t* x) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, broadcast4(x))); }
+  static I end_nibbles(N sum, int32_t offset) {
+    return _mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), _mm256_set1_epi32(offset));
   }
+
+  static F first_bf16(B w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
+  static F second_bf16(B w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u)))); }
+  static F round_bf16(F x) { return _mm256_castsi256_ps(_mm256_slli_epi32(bf16_bits(x), 16)); }
 };
 
 }  // namespace donar::ops::cpu

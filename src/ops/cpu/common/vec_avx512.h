@@ -36,14 +36,17 @@ struct VecAvx512 {
   static F load_i8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
   }
-  // Integer rounding: vcvtneps2bf16 would flush denormals.
-  static void store_bf16_n(void* p, F x, int n) {
+  // Nearest even, in the low half of each lane; vcvtneps2bf16 would flush denormals.
+  static __m512i bf16_bits(F x) {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i lsb = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(lsb, _mm512_set1_epi32(0x7fff)));
     const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
     const __m512i kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
-    _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16)));
+    return _mm512_srli_epi32(kept, 16);
+  }
+  static void store_bf16_n(void* p, F x, int n) {
+    _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtepi32_epi16(bf16_bits(x)));
   }
   static void store_f16_n(void* p, F x, int n) {
     _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -121,9 +124,14 @@ struct VecAvx512 {
   }
   static I dot4(I sum, B w, const int8_t* x) { return _mm512_dpbusd_epi32(sum, w, broadcast4(x)); }
   static I dot4_u8(I sum, B w, const int8_t* x) { return _mm512_dpbusd_epi32(sum, w, broadcast4(x)); }
-  static F dot_bf16(F sum, B w, const void* x) {
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(broadcast4(x)));
-  }
+  using N = I;
+  static N begin_nibbles(int32_t offset) { return iset1(offset); }
+  static N dot4_nibbles(N sum, B w, const int8_t* x) { return dot4(sum, w, x); }
+  static I end_nibbles(N sum, int32_t) { return sum; }
+
+  static F first_bf16(B w) { return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)); }
+  static F second_bf16(B w) { return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u)))); }
+  static F round_bf16(F x) { return _mm512_castsi512_ps(_mm512_slli_epi32(bf16_bits(x), 16)); }
 };
 
 }  // namespace donar::ops::cpu

@@ -14,7 +14,7 @@ namespace donar::ops::cpu {
 struct VecPortable {
   static constexpr int kLanes = 16;          // f32 values in a vector
   static constexpr int kMaxRows = 4;         // activation rows in a register tile of linear
-  static constexpr bool kUnsignedDot = false;  // dot4_u8 takes q + 128 as stored, the caller adds -128 * sum(x)
+  static constexpr bool kUnsignedDot = false;  // dot4_u8 counts q + 128, the caller adds -128 * sum(x)
   static constexpr int kKeyVectors = 4;      // vectors of keys (or of the head) in a register tile of attention
 
   struct F { float v[kLanes]; };
@@ -144,19 +144,23 @@ struct VecPortable {
     }
     return sum;
   }
-  // Each lane adds the products of its two bf16 with the two at x.
-  static F dot_bf16(F sum, B w, const void* x) {
-    uint16_t pair[2];
-    std::memcpy(pair, x, 4);
-    const float x0 = std::bit_cast<float>(static_cast<uint32_t>(pair[0]) << 16);
-    const float x1 = std::bit_cast<float>(static_cast<uint32_t>(pair[1]) << 16);
-    uint32_t words[kLanes];
-    std::memcpy(words, w.v, sizeof(words));
-    return map([&](int i) {
-      const float w0 = std::bit_cast<float>(words[i] << 16);
-      const float w1 = std::bit_cast<float>(words[i] & 0xffff0000u);
-      return sum.v[i] + w0 * x0 + w1 * x1;
-    });
+  // Sums of nibbles (at most 8 groups of 4), for which a Vec may have narrower arithmetic; `offset` is added once.
+  using N = I;
+  static N begin_nibbles(int32_t offset) { return iset1(offset); }
+  static N dot4_nibbles(N sum, B w, const int8_t* x) { return dot4(sum, w, x); }
+  static I end_nibbles(N sum, int32_t) { return sum; }
+
+  // Each lane's four bytes are two bf16.
+  static F first_bf16(B w) { return words(w, [](uint32_t word) { return word << 16; }); }
+  static F second_bf16(B w) { return words(w, [](uint32_t word) { return word & 0xffff0000u; }); }
+  static F round_bf16(F x) { return map([&](int i) { return static_cast<float>(bf16(x.v[i])); }); }
+
+ private:
+  template <class Op>
+  static F words(B w, Op op) {
+    uint32_t word[kLanes];
+    std::memcpy(word, w.v, sizeof(word));
+    return map([&](int i) { return std::bit_cast<float>(op(word[i])); });
   }
 };
 
