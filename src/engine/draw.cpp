@@ -128,9 +128,9 @@ int32_t draw_from_list(const Row& row, const SamplingParams& params, uint64_t ra
     }
   }
   std::span<int32_t> ids = row.list_buckets(0, last, scratch);
-  const auto beyond =
-      std::ranges::remove_if(ids, [&](int32_t id) { return row.distance(id) > limit; });
-  ids = ids.first(ids.size() - beyond.size());
+  const auto end =
+      std::remove_if(ids.begin(), ids.end(), [&](int32_t id) { return row.distance(id) > limit; });
+  ids = ids.first(static_cast<size_t>(end - ids.begin()));
   if (ids.size() > top_k) {
     std::ranges::nth_element(ids, ids.begin() + static_cast<std::ptrdiff_t>(top_k),
                              [&](int32_t a, int32_t b) { return row.comes_before(a, b); });

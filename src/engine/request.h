@@ -42,7 +42,8 @@ struct Request {
   std::vector<int32_t> prompt;  // at least one token
   SamplingParams sampling;
   int num_choices = 1;      // n
-  int max_tokens = 16;      // per choice; prompt + max_tokens <= max_model_len, or submit refuses
+  int max_tokens = 16;      // per choice; prompt + max_tokens <= max_model_len, or submit refuses;
+                            // 0: only the prompt is run, for its logprobs
   uint64_t cache_salt = 0;  // prefix cache entries are shared only within one salt
 };
 
@@ -67,7 +68,7 @@ struct TokenEvent {
   std::optional<int32_t>
       stop_token;  // the stop token that ended it, if it was not the model's own end token
   bool ended_by_token = false;  // tokens.back() is an end or stop token and not part of the text
-  std::optional<Error> error;   // with kError
+  std::optional<Error> error;   // with kError, and with kAbort when the engine shuts down
   // Once per request, in its first event:
   std::vector<PositionLogprobs>
       prompt_logprobs;    // [prompt] with an empty first entry, if asked for

@@ -31,6 +31,7 @@ struct StepStats {
 class StatsListener {
  public:
   virtual ~StatsListener() = default;
+  // Also without tokens, when cancels left nothing to run.
   virtual void on_step(const StepStats& step) = 0;
   virtual void on_first_token(double seconds) = 0;  // since arrival
   virtual void on_inter_token(double seconds) = 0;  // per token after the first
