@@ -240,18 +240,14 @@ void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8
     largest = V::max(largest, V::abs(v[i]));
   }
   const float extreme = V::reduce_max(largest);
-  const float scale = extreme / 127.0f;
-  const float inverse = extreme > 0.0f ? 127.0f / extreme : 0.0f;
-  float sums[2] = {0, 0};  // integers below 2^24: exact
-  for (int i = 0; i < kVectors; ++i) {
-    const F rounded = V::round(V::mul(v[i], V::set1(inverse)));
-    V::store_i8(q + i * V::kLanes, rounded);
-    sums[i * V::kLanes / 16] += V::reduce_add(rounded);
-  }
-  meta.scale = scale;
-  meta.scaled_sum = scale * (sums[0] + sums[1]);
-  meta.offset[0] = -offset * static_cast<int32_t>(halves ? sums[0] : sums[0] + sums[1]);
-  meta.offset[1] = halves ? -offset * static_cast<int32_t>(sums[1]) : 0;
+  const F inverse = V::set1(extreme > 0.0f ? 127.0f / extreme : 0.0f);
+  for (int i = 0; i < kVectors; ++i) v[i] = V::mul(v[i], inverse);
+  int32_t sums[2];
+  V::store_block_i8(q, v, sums);
+  meta.scale = extreme / 127.0f;
+  meta.scaled_sum = meta.scale * static_cast<float>(sums[0] + sums[1]);
+  meta.offset[0] = -offset * (halves ? sums[0] : sums[0] + sums[1]);
+  meta.offset[1] = halves ? -offset * sums[1] : 0;
 }
 
 template <class V>

@@ -116,10 +116,20 @@ struct VecAvx2 {
 
   static I iset1(int32_t x) { return _mm256_set1_epi32(x); }
   static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
-  static void store_i8(int8_t* p, F x) {
-    const __m256i words = _mm256_cvtps_epi32(x);
-    const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
+  // The sum of unsigned bytes is one instruction: q + 128, and 16 * 128 less per half.
+  static void sum_halves(__m256i bytes, int32_t (&sums)[2]) {
+    const __m256i eighths = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+    const __m256i pairs = _mm256_add_epi64(eighths, _mm256_srli_si256(eighths, 8));
+    sums[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(pairs)) - 16 * 128;
+    sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(pairs, 1)) - 16 * 128;
+  }
+  static void store_block_i8(int8_t* p, const F (&x)[4], int32_t (&sums)[2]) {
+    const __m256i a = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+    const __m256i b = _mm256_packs_epi32(_mm256_cvtps_epi32(x[2]), _mm256_cvtps_epi32(x[3]));
+    // The packs work in 128-bit halves: fours of bytes come out as 0 2 4 6 | 1 3 5 7.
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+    sum_halves(bytes, sums);
   }
 
   static B load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

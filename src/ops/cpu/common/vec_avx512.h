@@ -102,8 +102,18 @@ struct VecAvx512 {
 
   static I iset1(int32_t x) { return _mm512_set1_epi32(x); }
   static F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
-  static void store_i8(int8_t* p, F x) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+  // The sum of unsigned bytes is one instruction: q + 128, and 16 * 128 less per half.
+  static void sum_halves(__m256i bytes, int32_t (&sums)[2]) {
+    const __m256i eighths = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+    const __m256i pairs = _mm256_add_epi64(eighths, _mm256_srli_si256(eighths, 8));
+    sums[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(pairs)) - 16 * 128;
+    sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(pairs, 1)) - 16 * 128;
+  }
+  static void store_block_i8(int8_t* p, const F (&x)[2], int32_t (&sums)[2]) {
+    const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x[0]));
+    const __m256i bytes = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x[1])), 1);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+    sum_halves(bytes, sums);
   }
 
   static B load_bytes(const void* p) { return _mm512_loadu_si512(p); }

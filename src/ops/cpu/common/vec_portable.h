@@ -107,9 +107,15 @@ struct VecPortable {
     return r;
   }
   static F to_f32(I a) { return map([&](int i) { return static_cast<float>(a.v[i]); }); }
-  // Saturation is the caller's business: |x| <= 127 here.
-  static void store_i8(int8_t* p, F x) {
-    for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(x.v[i]);
+  // 32 values (|x| <= 127) to int8, nearest even, and the sums of the first and the last 16.
+  static void store_block_i8(int8_t* p, const F (&x)[2], int32_t (&sums)[2]) {
+    for (int half = 0; half < 2; ++half) {
+      sums[half] = 0;
+      for (int i = 0; i < kLanes; ++i) {
+        p[half * kLanes + i] = static_cast<int8_t>(std::nearbyintf(x[half].v[i]));
+        sums[half] += p[half * kLanes + i];
+      }
+    }
   }
 
   static B load_bytes(const void* p) {
