@@ -41,6 +41,21 @@ TEST(TemplateGolden, own_templates_render_as_transformers_renders_them) {
   EXPECT_EQ(count, 64u);
 }
 
+TEST(TemplateGolden, features_render_as_jinja_renders_them) {
+  const json::value golden = read_golden("templates_features.json");
+  for (const json::value& entry : golden.at("cases").as_array()) {
+    ChatInput input = golden_input(golden.as_object());
+    const std::string source(entry.at("template").as_string());
+    const auto rendered = render_golden(source, {{"bos_token", "<s>"}}, input);
+    if (entry.as_object().if_contains("error") != nullptr) {
+      EXPECT_FALSE(rendered) << source << "\nmust fail, but gives: " << rendered->text;
+    } else {
+      ASSERT_TRUE(rendered) << source << "\n" << rendered.error().message;
+      EXPECT_EQ(rendered->text, std::string(entry.at("text").as_string())) << source;
+    }
+  }
+}
+
 TEST(TemplateGolden, published_templates_render_as_transformers_renders_them) {
   const char* folder = std::getenv("DONAR_TEMPLATES");
   if (folder == nullptr)

@@ -53,9 +53,9 @@ bool cased(Interpreter& run, const Value& value, bool upper) {
   return any;
 }
 
+// What has a length and can be indexed; Jinja's undefined has both.
 bool is_sequence(const Value& value) {
-  if (value.is(Kind::kString) || value.is(Kind::kDict) || value.is(Kind::kUndefined))
-    return !value.is(Kind::kUndefined);
+  if (value.is(Kind::kString) || value.is(Kind::kDict) || value.is(Kind::kUndefined)) return true;
   return value.is(Kind::kList) && (value.as_list().sequence <= Sequence::kTuple ||
                                    value.as_list().sequence == Sequence::kRange);
 }
@@ -87,8 +87,11 @@ constexpr TestEntry kTests[] = {
        return v.is(Kind::kUndefined) || v.is(Kind::kString) || v.is(Kind::kDict) ||
               v.is(Kind::kList);
      }},
-    {"callable", [](Interpreter&, const Value& v,
-                    const Args&) { return v.is(Kind::kObject) && v.as_object()->callable(); }},
+    {"callable",
+     [](Interpreter&, const Value& v,
+        const Args&) {  // undefined too: calling it is an error of its own
+       return v.is(Kind::kUndefined) || (v.is(Kind::kObject) && v.as_object()->callable());
+     }},
     {"escaped", [](Interpreter&, const Value& v, const Args&) { return v.markup(); }},
     {"sameas", [](Interpreter&, const Value& v,
                   const Args& args) { return v.identical(only("sameas", args)); }},

@@ -56,7 +56,6 @@ Value first_filter(Interpreter& run, const Value& value, Args& args) {
 
 Value last_filter(Interpreter& run, const Value& value, Args& args) {
   Arguments("last", args, {});
-  if (value.is(Kind::kUndefined)) raise("{}", value.undefined_reason());
   if (value.is(Kind::kList) && value.as_list().sequence == Sequence::kGenerator)
     raise("last needs a list: use the filter list before");
   const std::vector<Value> items = iterate(value, run.budget());

@@ -124,8 +124,6 @@ Value center_filter(Interpreter& run, const Value& value, Args& args) {
 
 Value truncate_filter(Interpreter& run, const Value& value, Args& args) {
   const Arguments arguments("truncate", args, {"length", "killwords", "end", "leeway"});
-  if (!value.is(Kind::kString)) raise("truncate needs a string, not {}", value.type_name());
-  const Text& text = value.text();
   const Text end = arguments.has(2) ? arguments.text(2) : Text("...");
   const Int length = arguments.integer(0, 255);
   const Int leeway =
@@ -134,7 +132,9 @@ Value truncate_filter(Interpreter& run, const Value& value, Args& args) {
   if (length < end_size)
     raise("truncate: the length {} is less than that of the end", int_repr(length));
   if (leeway < 0) raise("truncate: the leeway is negative");
-  if (static_cast<Int>(count_code_points(text.view())) <= length + leeway) return value;
+  if (jinja::length(value) <= length + leeway) return value;
+  if (!value.is(Kind::kString)) raise("truncate needs a string, not {}", value.type_name());
+  const Text& text = value.text();
   Text out = text.slice(0, byte_offset(text.view(), static_cast<size_t>(length - end_size)));
   if (!arguments.flag(1, false)) out = split_right(out, " ", 1, run.budget()).front();
   out.append(end);

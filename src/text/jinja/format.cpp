@@ -100,6 +100,22 @@ std::string float_digits(double value, char type, int precision, bool alternate)
   return text;
 }
 
+// No type but a precision: as 'g', but a number that is not written with an exponent has a digit
+// after the point.
+std::string general_digits(double value, int precision, bool alternate) {
+  std::string digits = float_digits(value, 'g', precision, alternate);
+  if (digits.find_first_of(".en") != std::string::npos) return digits;
+  if (digits.size() < static_cast<size_t>(precision)) return digits.append(".0");
+  std::string scientific = float_digits(value, 'e', precision - 1, alternate);
+  const size_t exponent = scientific.find('e');
+  const size_t last = scientific.find_last_not_of('0', exponent - 1);
+  const size_t point = scientific.find('.');
+  if (point != std::string::npos && point < exponent)
+    scientific.erase(last + (scientific[last] == '.' ? 0 : 1),
+                     exponent - last - (scientific[last] == '.' ? 0 : 1));
+  return scientific;
+}
+
 std::string int_digits(Int value, Int base, bool capital) {  // value >= 0
   if (value == 0) return "0";
   std::string text;
@@ -135,9 +151,8 @@ std::string number_digits(const Value& value, const Specification& spec, bool& n
     return group(float_digits(number * 100, 'f', spec.precision, spec.alternate), spec.grouping)
         .append("%");
   if (type == '\0') {
-    std::string digits = float_digits(number, 'g', std::max(spec.precision, 1), spec.alternate);
-    if (digits.find_first_of(".en") == std::string::npos) digits += ".0";
-    return group(digits, spec.grouping);
+    return group(general_digits(number, std::max(spec.precision, 1), spec.alternate),
+                 spec.grouping);
   }
   if (std::string_view("eEfFgGn").find(type) == std::string_view::npos)
     raise("unknown format code '{}' for a {}", type, value.type_name());
@@ -167,7 +182,7 @@ Text align(Text text, const Specification& spec, char fallback, size_t sign_leng
 
 Text format_specified(const Value& value, const Specification& spec, Budget& budget) {
   const bool text_type = spec.type == 's' || (spec.type == '\0' && !value.is_number());
-  if (text_type || (value.is(Kind::kBool) && spec.type == '\0')) {
+  if (text_type) {
     if (spec.type == 's' && !value.is(Kind::kString))
       raise("unknown format code 's' for a {}", value.type_name());
     if (spec.align == '=') raise("a string cannot be aligned with '='");
@@ -294,7 +309,8 @@ Value format_percent(const Value& format, const Value& right, Budget& budget) {
       ++used;
     }
     budget.step();
-    out.append(convert(conversion, *value, budget));
+    const Text converted = convert(conversion, *value, budget);
+    out.append(format.markup() && !value->markup() ? escape_html(converted, budget) : converted);
     budget.check_text(out.size());
     done = at + 1;
   }

@@ -15,7 +15,8 @@ bool is_number(std::string_view text) {
 
 class Formatter {
  public:
-  Formatter(const Args& args, Interpreter& run) : args_(args), run_(run) {}
+  Formatter(const Args& args, Interpreter& run, bool markup)
+      : args_(args), run_(run), markup_(markup) {}
 
   Text format(const Text& text, int depth) {
     if (depth > 2) raise("format(): fields nest too deep");
@@ -72,7 +73,8 @@ class Formatter {
       raise("format(): unknown conversion '{}'", conversion);
     }
     const Text resolved = format(Text(std::string(specification)), depth + 1);
-    return format_value(value, resolved.view(), run_.budget());
+    const Text formatted = format_value(value, resolved.view(), run_.budget());
+    return markup_ && !value.markup() ? escape_html(formatted, run_.budget()) : formatted;
   }
 
   Value lookup(std::string_view path) {
@@ -115,13 +117,14 @@ class Formatter {
 
   const Args& args_;
   Interpreter& run_;
+  bool markup_;
   size_t automatic_ = 0;
 };
 
 }  // namespace
 
 Text format_braces(const Value& format, const Args& args, Interpreter& run) {
-  return Formatter(args, run).format(format.text(), 0);
+  return Formatter(args, run, format.markup()).format(format.text(), 0);
 }
 
 }  // namespace donar::text::jinja

@@ -115,7 +115,7 @@ std::vector<Text> split_blanks(const Text& text, int64_t limit, Budget& budget) 
   size_t at = skip_space(bytes, 0);
   for (; at < bytes.size(); --limit) {
     if (limit == 0) {
-      add_piece(pieces, text, at, trimmed_end(bytes, at), budget);
+      add_piece(pieces, text, at, bytes.size(), budget);
       break;
     }
     size_t end = at;
@@ -136,7 +136,7 @@ std::vector<Text> split_blanks_right(const Text& text, int64_t limit, Budget& bu
   size_t end = trimmed_end(bytes);
   for (; end > 0; --limit) {
     if (limit == 0) {
-      add_piece(pieces, text, skip_space(bytes, 0), end, budget);
+      add_piece(pieces, text, 0, end, budget);
       break;
     }
     size_t begin = end;
@@ -175,6 +175,7 @@ Text change_case(const Text& text, Case to, Budget& budget) {
   budget.step(bytes.size() / 16);
   Text out;
   bool inside_word = false;
+  bool after_letter = false;
   for (size_t at = 0; at < bytes.size();) {
     const CodePoint c = decode_at(bytes, at);
     const bool first = at == 0;
@@ -197,6 +198,11 @@ Text change_case(const Text& text, Case to, Budget& budget) {
         mapped = is_upper(c.value) ? lower(c.value) : upper(c.value);
         break;
     }
+    // Greek: the sigma at the end of a word has a form of its own.
+    const size_t next = at + c.bytes;
+    const bool word_ends = next >= bytes.size() || !is_alphabetic(decode_at(bytes, next).value);
+    if (c.value == 0x3A3 && mapped == "\u03C3" && after_letter && word_ends) mapped = "\u03C2";
+    after_letter = is_alphabetic(c.value);
     const bool malformed = c.value == 0xFFFD && c.bytes == 1;
     out.append(malformed ? bytes.substr(at, 1) : std::string_view(mapped), text.untrusted_at(at));
     at += c.bytes;
