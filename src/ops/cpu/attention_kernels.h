@@ -49,67 +49,92 @@ struct AttentionScratch {
   }
 };
 
-template <class V>
-typename V::F load_kv(const std::byte* p, DType dtype) {
-  if (dtype == DType::kBF16) return V::load_bf16(p);
-  if (dtype == DType::kF16) return V::load_f16(p);
-  return V::load(reinterpret_cast<const float*>(p));
+// The element types of the cache.
+template <class V, DType kType>
+struct CacheType {
+  static constexpr int kBytes = kType == DType::kF32 ? 4 : 2;
+  static typename V::F load(const std::byte* p) {
+    if constexpr (kType == DType::kBF16) return V::load_bf16(p);
+    if constexpr (kType == DType::kF16) return V::load_f16(p);
+    if constexpr (kType == DType::kF32) return V::load(reinterpret_cast<const float*>(p));
+  }
+  // Up to a vector of elements: the tail of a head that no Vec divides.
+  static typename V::F load_n(const std::byte* p, int n) {
+    alignas(64) std::byte padded[V::kLanes * 4] = {};
+    std::memcpy(padded, p, static_cast<size_t>(n * kBytes));
+    return load(padded);
+  }
+};
+
+// Where the keys (or values) of the tile's four blocks begin; null for blocks that hold nothing visible.
+struct TileBlocks {
+  const std::byte* at[kAttentionTile / kv::kBlockTokens];
+};
+
+template <class V, DType kType>
+TileBlocks tile_blocks(const AttentionItem& item, int base, int count, int64_t offset) {
+  TileBlocks blocks;
+  for (int b = 0; b < kAttentionTile / kv::kBlockTokens; ++b) {
+    blocks.at[b] = nullptr;
+    if (b * kv::kBlockTokens >= count) continue;
+    const int64_t block = item.block_table[base / kv::kBlockTokens + b];
+    blocks.at[b] = static_cast<const std::byte*>(item.cache) + (block * item.block_elements + offset) * CacheType<V, kType>::kBytes;
+  }
+  return blocks;
 }
 
-// Up to a vector of elements: the tail of a head that no Vec divides.
-template <class V>
-typename V::F load_kv_n(const std::byte* p, DType dtype, int n) {
-  const int size = dtype == DType::kF32 ? 4 : 2;
-  alignas(64) std::byte padded[V::kLanes * 4] = {};
-  std::memcpy(padded, p, static_cast<size_t>(n * size));
-  return load_kv<V>(padded, dtype);
-}
-
-// Keys [0, count) of the tile that begins at `base`, transposed; beyond: zero.
-template <class V>
-void load_keys(const AttentionItem& item, int base, int count, float* keys) {
-  const int size = item.dtype == DType::kF32 ? 4 : 2;
-  const auto* cache = static_cast<const std::byte*>(item.cache);
-  for (int first = 0; first < kAttentionTile; first += V::kLanes) {
-    for (int d = 0; d < item.head_dim; d += V::kLanes) {
-      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
-      typename V::F rows[V::kLanes];
-      for (int i = 0; i < V::kLanes; ++i) {
-        const int key = first + i;
-        if (key >= count) {
-          rows[i] = V::zero();
-          continue;
+// The tile's keys, transposed. Slots behind the last key of a block are read too, whatever they hold: their scores are masked.
+template <class V, DType kType>
+void load_keys(const TileBlocks& blocks, int head_dim, float* keys) {
+  using Cache = CacheType<V, kType>;
+  constexpr int kLanes = V::kLanes;
+  const int64_t stride = int64_t{head_dim} * Cache::kBytes;
+  for (int first = 0; first < kAttentionTile; first += kLanes) {
+    const std::byte* block = blocks.at[first / kv::kBlockTokens];
+    if (block == nullptr) break;
+    const std::byte* row = block + first % kv::kBlockTokens * stride;
+    float* out = keys + first;
+    int d = 0;
+    if constexpr (kType != DType::kF32) {
+      // Two values of 16 bits travel as one lane: half the shuffles.
+      for (; d + 2 * kLanes <= head_dim; d += 2 * kLanes) {
+        typename V::F pairs[kLanes];
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) pairs[i] = V::load(reinterpret_cast<const float*>(row + i * stride + d * 2));
+        V::transpose(pairs);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) {
+          const typename V::B word = V::as_bytes(pairs[i]);
+          float* at = out + (d + 2 * i) * kAttentionTile;
+          V::store(at, kType == DType::kBF16 ? V::first_bf16(word) : V::first_f16(word));
+          V::store(at + kAttentionTile, kType == DType::kBF16 ? V::second_bf16(word) : V::second_f16(word));
         }
-        const int position = base + key;
-        const int64_t element = item.block_table[position / kv::kBlockTokens] * item.block_elements + item.k_offset +
-                                int64_t{position % kv::kBlockTokens} * item.head_dim + d;
-        const std::byte* at = cache + element * size;
-        rows[i] = dims == V::kLanes ? load_kv<V>(at, item.dtype) : load_kv_n<V>(at, item.dtype, dims);
+      }
+    }
+    for (; d < head_dim; d += kLanes) {
+      const int dims = head_dim - d < kLanes ? head_dim - d : kLanes;
+      typename V::F rows[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const std::byte* at = row + i * stride + d * Cache::kBytes;
+        rows[i] = dims == kLanes ? Cache::load(at) : Cache::load_n(at, dims);
       }
       V::transpose(rows);
-      for (int i = 0; i < dims; ++i) V::store(keys + (d + i) * kAttentionTile + first, rows[i]);
+      for (int i = 0; i < dims; ++i) V::store(out + (d + i) * kAttentionTile, rows[i]);
     }
   }
 }
 
-template <class V>
-void load_values(const AttentionItem& item, int base, int count, float* values) {
-  const int size = item.dtype == DType::kF32 ? 4 : 2;
-  const int head = padded_head(item.head_dim);
-  const auto* cache = static_cast<const std::byte*>(item.cache);
-  for (int key = 0; key < kAttentionTile; ++key) {
-    const int position = base + key;
-    const std::byte* at = nullptr;
-    if (key < count) {
-      at = cache + (item.block_table[position / kv::kBlockTokens] * item.block_elements + item.v_offset +
-                    int64_t{position % kv::kBlockTokens} * item.head_dim) * size;
-    }
+// The first `count` values of the tile as floats.
+template <class V, DType kType>
+void load_values(const TileBlocks& blocks, int count, int head_dim, float* values) {
+  using Cache = CacheType<V, kType>;
+  const int head = padded_head(head_dim);
+  for (int key = 0; key < count; ++key) {
+    const std::byte* row = blocks.at[key / kv::kBlockTokens] + key % kv::kBlockTokens * int64_t{head_dim} * Cache::kBytes;
     for (int d = 0; d < head; d += V::kLanes) {
-      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
+      const int dims = head_dim - d < V::kLanes ? head_dim - d : V::kLanes;
       typename V::F v = V::zero();
-      if (at != nullptr && dims > 0) {
-        v = dims == V::kLanes ? load_kv<V>(at + d * size, item.dtype) : load_kv_n<V>(at + d * size, item.dtype, dims);
-      }
+      if (dims > 0) v = dims == V::kLanes ? Cache::load(row + d * Cache::kBytes) : Cache::load_n(row + d * Cache::kBytes, dims);
       V::store(values + key * head + d, v);
     }
   }
@@ -139,34 +164,39 @@ void score_rows(const float* const (&q)[R], int head_dim, const float* keys, flo
   }
 }
 
-// part[r] = part[r] * decay[r] + weights[r] . values
-template <class V, int R>
-void add_values(const float* weights, const float (&decay)[R], const float* values, int head, float* part) {
+// part[r] = part[r] * decay[r] + weights[r] . the first `count` values; those lie as kType in blocks, `width` elements apart.
+template <class V, int R, DType kType>
+void add_values(const float* weights, const float (&decay)[R], const TileBlocks& blocks, int count, int width, float* part) {
   constexpr int kVectors = V::kKeyVectors;
+  constexpr int kBytes = CacheType<V, kType>::kBytes;
   int d = 0;
   const auto columns = [&]<int kWide>() {
     typename V::F sum[R][kWide];
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < kWide; ++v) {
-        sum[r][v] = V::mul(V::load(part + r * head + d + v * V::kLanes), V::set1(decay[r]));
+        sum[r][v] = V::mul(V::load(part + r * width + d + v * V::kLanes), V::set1(decay[r]));
       }
     }
-    const float* at = values + d;
-    for (int key = 0; key < kAttentionTile; ++key, at += head) {
-      typename V::F value[kWide];
-      for (int v = 0; v < kWide; ++v) value[v] = V::load(at + v * V::kLanes);
-      for (int r = 0; r < R; ++r) {
-        const typename V::F weight = V::set1(weights[r * kAttentionTile + key]);
-        for (int v = 0; v < kWide; ++v) sum[r][v] = V::fma(value[v], weight, sum[r][v]);
+    for (int first = 0; first < count; first += kv::kBlockTokens) {
+      const std::byte* at = blocks.at[first / kv::kBlockTokens] + d * kBytes;
+      const int keys = count - first < kv::kBlockTokens ? count - first : kv::kBlockTokens;
+      const float* weight = weights + first;
+      for (int key = 0; key < keys; ++key, at += int64_t{width} * kBytes, ++weight) {
+        typename V::F value[kWide];
+        for (int v = 0; v < kWide; ++v) value[v] = CacheType<V, kType>::load(at + v * V::kLanes * kBytes);
+        for (int r = 0; r < R; ++r) {
+          const typename V::F w = V::set1(weight[r * kAttentionTile]);
+          for (int v = 0; v < kWide; ++v) sum[r][v] = V::fma(value[v], w, sum[r][v]);
+        }
       }
     }
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < kWide; ++v) V::store(part + r * head + d + v * V::kLanes, sum[r][v]);
+      for (int v = 0; v < kWide; ++v) V::store(part + r * width + d + v * V::kLanes, sum[r][v]);
     }
     d += kWide * V::kLanes;
   };
-  while (d + kVectors * V::kLanes <= head) columns.template operator()<kVectors>();
-  while (d < head) columns.template operator()<1>();
+  while (d + kVectors * V::kLanes <= width) columns.template operator()<kVectors>();
+  while (d < width) columns.template operator()<1>();
 }
 
 // Scores -> exponentials of one row, in place; its running maximum and sum; returns what older values decay by.
@@ -200,8 +230,9 @@ float softmax_row(float* scores, int begin, int end, float scale, float& max, fl
   return decay[0];
 }
 
-template <class V, int R>
-void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int row, int base) {
+// Rows [row, row + R) against the tile whose keys are in scratch.
+template <class V, int R, DType kType>
+void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int row, int base, const TileBlocks& values, int count) {
   const float* q[R];
   int begin[R];
   int end[R];
@@ -224,7 +255,20 @@ void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int ro
   for (int r = 0; r < R; ++r) {
     decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale, s.part_max[row + r], s.part_sum[row + r]);
   }
-  add_values<V, R>(scores, decay, s.values, width, s.part + row * width);
+  add_values<V, R, kType>(scores, decay, values, count, width, s.part + row * width);
+}
+
+// All rows of the item; kType is what `values` points to.
+template <class V, DType kType>
+void attend_tile(const AttentionItem& item, const AttentionScratch<V>& s, int rows, int base, const TileBlocks& values, int count) {
+  int row = 0;
+  for (; row + 4 <= rows; row += 4) attend_rows<V, 4, kType>(item, s, row, base, values, count);
+  switch (rows - row) {
+    case 3: attend_rows<V, 3, kType>(item, s, row, base, values, count); break;
+    case 2: attend_rows<V, 2, kType>(item, s, row, base, values, count); break;
+    case 1: attend_rows<V, 1, kType>(item, s, row, base, values, count); break;
+    default: break;
+  }
 }
 
 template <class V>
@@ -256,6 +300,31 @@ void merge_part(const AttentionScratch<V>& s, int rows, int width) {
   }
 }
 
+// Keys [first, last] of the split, into `part`.
+template <class V, DType kType>
+void attend_split(const AttentionItem& item, const AttentionScratch<V>& s, int rows, int split, int first, int last) {
+  const int width = padded_head(item.head_dim);
+  clear_part<V>(s, rows, width);
+  for (int t = 0; t < kAttentionSplit / kAttentionTile; ++t) {
+    const int base = split * kAttentionSplit + t * kAttentionTile;
+    if (base > last) break;
+    if (base + kAttentionTile <= first) continue;
+    const int count = last + 1 - base < kAttentionTile ? last + 1 - base : kAttentionTile;
+    load_keys<V, kType>(tile_blocks<V, kType>(item, base, count, item.k_offset), item.head_dim, s.keys);
+    const TileBlocks values = tile_blocks<V, kType>(item, base, count, item.v_offset);
+    if (rows <= 4 && item.head_dim == width) {
+      attend_tile<V, kType>(item, s, rows, base, values, count);  // used once: straight from the cache
+      continue;
+    }
+    load_values<V, kType>(values, count, item.head_dim, s.values);
+    TileBlocks copies;
+    for (int b = 0; b < kAttentionTile / kv::kBlockTokens; ++b) {
+      copies.at[b] = reinterpret_cast<const std::byte*>(s.values + b * kv::kBlockTokens * width);
+    }
+    attend_tile<V, DType::kF32>(item, s, rows, base, copies, count);
+  }
+}
+
 template <class V>
 void attention(const AttentionItem& item) {
   const AttentionScratch<V> s(item.scratch, item.head_dim);
@@ -275,23 +344,9 @@ void attention(const AttentionItem& item) {
   }
   memset(s.total, 0, static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
   for (int split = first / kAttentionSplit; split <= last / kAttentionSplit; ++split) {
-    clear_part<V>(s, rows, width);
-    for (int t = 0; t < kAttentionSplit / kAttentionTile; ++t) {
-      const int base = split * kAttentionSplit + t * kAttentionTile;
-      if (base > last) break;
-      if (base + kAttentionTile <= first) continue;
-      const int count = last + 1 - base < kAttentionTile ? last + 1 - base : kAttentionTile;
-      load_keys<V>(item, base, count, s.keys);
-      load_values<V>(item, base, count, s.values);
-      int row = 0;
-      for (; row + 4 <= rows; row += 4) attend_rows<V, 4>(item, s, row, base);
-      switch (rows - row) {
-        case 3: attend_rows<V, 3>(item, s, row, base); break;
-        case 2: attend_rows<V, 2>(item, s, row, base); break;
-        case 1: attend_rows<V, 1>(item, s, row, base); break;
-        default: break;
-      }
-    }
+    if (item.dtype == DType::kBF16) attend_split<V, DType::kBF16>(item, s, rows, split, first, last);
+    if (item.dtype == DType::kF16) attend_split<V, DType::kF16>(item, s, rows, split, first, last);
+    if (item.dtype == DType::kF32) attend_split<V, DType::kF32>(item, s, rows, split, first, last);
     merge_part<V>(s, rows, width);
   }
   for (int r = 0; r < rows; ++r) {

@@ -168,6 +168,13 @@ struct VecAvx2 {
 
   static F first_bf16(B w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
   static F second_bf16(B w) { return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u)))); }
+  static F low_words_f16(__m256i w) {
+    const __m256i low = _mm256_and_si256(w, _mm256_set1_epi32(0xffff));
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+  }
+  static F first_f16(B w) { return low_words_f16(w); }
+  static F second_f16(B w) { return low_words_f16(_mm256_srli_epi32(w, 16)); }
+  static B as_bytes(F x) { return _mm256_castps_si256(x); }
   static F round_bf16(F x) { return _mm256_castsi256_ps(_mm256_slli_epi32(bf16_bits(x), 16)); }
 };
 

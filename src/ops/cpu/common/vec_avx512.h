@@ -141,6 +141,9 @@ struct VecAvx512 {
 
   static F first_bf16(B w) { return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)); }
   static F second_bf16(B w) { return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u)))); }
+  static F first_f16(B w) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(w)); }
+  static F second_f16(B w) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(w, 16))); }
+  static B as_bytes(F x) { return _mm512_castps_si512(x); }
   static F round_bf16(F x) { return _mm512_castsi512_ps(_mm512_slli_epi32(bf16_bits(x), 16)); }
 };
 

@@ -159,9 +159,17 @@ struct VecPortable {
   // Each lane's four bytes are two bf16.
   static F first_bf16(B w) { return words(w, [](uint32_t word) { return word << 16; }); }
   static F second_bf16(B w) { return words(w, [](uint32_t word) { return word & 0xffff0000u; }); }
+  static F first_f16(B w) { return halves(w, 0); }
+  static F second_f16(B w) { return halves(w, 16); }
+  static B as_bytes(F x) { return std::bit_cast<B>(x); }
   static F round_bf16(F x) { return map([&](int i) { return static_cast<float>(bf16(x.v[i])); }); }
 
  private:
+  static F halves(B w, int shift) {
+    uint32_t word[kLanes];
+    std::memcpy(word, w.v, sizeof(word));
+    return map([&](int i) { return f16_to_f32(static_cast<uint16_t>(word[i] >> shift)); });
+  }
   template <class Op>
   static F words(B w, Op op) {
     uint32_t word[kLanes];
