@@ -22,12 +22,8 @@ struct AttentionScratch {
   float* keys;     // [head_dim][64]: transposed, lanes are keys
   float* values;   // [64][padded head]
   float* weights;  // [rows][64]: scores, then exponentials
-  float* part;     // [rows][padded head]: of this split
-  float* part_max;
-  float* part_sum;
-  float* all_max;  // of the splits before; their values are in `total`
-  float* all_sum;
-  float* total;    // [rows][padded head]
+  AttentionPart part;   // of this split
+  AttentionPart total;  // of the splits before
 
   AttentionScratch(std::byte* memory, int head_dim) {
     auto* at = reinterpret_cast<float*>(memory);
@@ -40,12 +36,8 @@ struct AttentionScratch {
     keys = take(head * kAttentionTile);
     values = take(head * kAttentionTile);
     weights = take(kAttentionRows * kAttentionTile);
-    part = take(kAttentionRows * head);
-    total = take(kAttentionRows * head);
-    part_max = take(kAttentionRows);
-    part_sum = take(kAttentionRows);
-    all_max = take(kAttentionRows);
-    all_sum = take(kAttentionRows);
+    part = {take(kAttentionRows * head), take(kAttentionRows), take(kAttentionRows)};
+    total = {take(kAttentionRows * head), take(kAttentionRows), take(kAttentionRows)};
   }
 };
 
@@ -232,7 +224,7 @@ float softmax_row(float* scores, int begin, int end, float scale, float& max, fl
 
 // Rows [row, row + R) against the tile whose keys are in scratch.
 template <class V, int R, DType kType>
-void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int row, int base, const TileBlocks& values, int count) {
+void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part, int row, int base, const TileBlocks& values, int count) {
   const float* q[R];
   int begin[R];
   int end[R];
@@ -253,67 +245,55 @@ void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, int ro
   score_rows<V, R>(q, item.head_dim, s.keys, scores);
   float decay[R];
   for (int r = 0; r < R; ++r) {
-    decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale, s.part_max[row + r], s.part_sum[row + r]);
+    decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale, part.max[row + r], part.sum[row + r]);
   }
-  add_values<V, R, kType>(scores, decay, values, count, width, s.part + row * width);
+  add_values<V, R, kType>(scores, decay, values, count, width, part.values + row * width);
 }
 
 // All rows of the item; kType is what `values` points to.
 template <class V, DType kType>
-void attend_tile(const AttentionItem& item, const AttentionScratch<V>& s, int rows, int base, const TileBlocks& values, int count) {
+void attend_tile(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part, int rows, int base, const TileBlocks& values, int count) {
   int row = 0;
-  for (; row + 4 <= rows; row += 4) attend_rows<V, 4, kType>(item, s, row, base, values, count);
+  for (; row + 4 <= rows; row += 4) attend_rows<V, 4, kType>(item, s, part, row, base, values, count);
   switch (rows - row) {
-    case 3: attend_rows<V, 3, kType>(item, s, row, base, values, count); break;
-    case 2: attend_rows<V, 2, kType>(item, s, row, base, values, count); break;
-    case 1: attend_rows<V, 1, kType>(item, s, row, base, values, count); break;
+    case 3: attend_rows<V, 3, kType>(item, s, part, row, base, values, count); break;
+    case 2: attend_rows<V, 2, kType>(item, s, part, row, base, values, count); break;
+    case 1: attend_rows<V, 1, kType>(item, s, part, row, base, values, count); break;
     default: break;
   }
 }
 
+// What the item's rows see together: keys [first, last].
+struct KeyRange {
+  int first, last;
+};
+
 template <class V>
-void clear_part(const AttentionScratch<V>& s, int rows, int width) {
-  for (int r = 0; r < rows; ++r) {
-    s.part_max[r] = -INFINITY;
-    s.part_sum[r] = 0;
+KeyRange visible_keys(const AttentionItem& item) {
+  int lowest = item.positions[0];
+  int last = lowest;
+  for (int i = 1; i < item.queries; ++i) {
+    lowest = item.positions[i] < lowest ? item.positions[i] : lowest;
+    last = item.positions[i] > last ? item.positions[i] : last;
   }
-  memset(s.part, 0, static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
+  return {item.window > 0 && lowest - item.window + 1 > 0 ? lowest - item.window + 1 : 0, last};
 }
 
-// total (weight e^all_max * all_sum) and part, both unnormalised, into total.
-template <class V>
-void merge_part(const AttentionScratch<V>& s, int rows, int width) {
-  for (int r = 0; r < rows; ++r) {
-    if (s.part_sum[r] == 0) continue;  // the row sees nothing of this split
-    const float max = s.part_max[r] > s.all_max[r] ? s.part_max[r] : s.all_max[r];
-    float decay[V::kLanes], gain[V::kLanes];
-    V::store(decay, exp<V>(V::set1(s.all_max[r] - max)));
-    V::store(gain, exp<V>(V::set1(s.part_max[r] - max)));
-    s.all_sum[r] = s.all_sum[r] * decay[0] + s.part_sum[r] * gain[0];
-    s.all_max[r] = max;
-    float* total = s.total + r * width;
-    const float* part = s.part + r * width;
-    for (int d = 0; d < width; d += V::kLanes) {
-      const typename V::F old = V::mul(V::load(total + d), V::set1(decay[0]));
-      V::store(total + d, V::fma(V::load(part + d), V::set1(gain[0]), old));
-    }
-  }
-}
-
-// Keys [first, last] of the split, into `part`.
 template <class V, DType kType>
-void attend_split(const AttentionItem& item, const AttentionScratch<V>& s, int rows, int split, int first, int last) {
+void attend_split(const AttentionItem& item, int split, const AttentionPart& part) {
+  const AttentionScratch<V> s(item.scratch, item.head_dim);
+  const int rows = item.queries * item.heads;
   const int width = padded_head(item.head_dim);
-  clear_part<V>(s, rows, width);
+  const KeyRange range = visible_keys<V>(item);
   for (int t = 0; t < kAttentionSplit / kAttentionTile; ++t) {
     const int base = split * kAttentionSplit + t * kAttentionTile;
-    if (base > last) break;
-    if (base + kAttentionTile <= first) continue;
-    const int count = last + 1 - base < kAttentionTile ? last + 1 - base : kAttentionTile;
+    if (base > range.last) break;
+    if (base + kAttentionTile <= range.first) continue;
+    const int count = range.last + 1 - base < kAttentionTile ? range.last + 1 - base : kAttentionTile;
     load_keys<V, kType>(tile_blocks<V, kType>(item, base, count, item.k_offset), item.head_dim, s.keys);
     const TileBlocks values = tile_blocks<V, kType>(item, base, count, item.v_offset);
     if (rows <= 4 && item.head_dim == width) {
-      attend_tile<V, kType>(item, s, rows, base, values, count);  // used once: straight from the cache
+      attend_tile<V, kType>(item, s, part, rows, base, values, count);  // used once: straight from the cache
       continue;
     }
     load_values<V, kType>(values, count, item.head_dim, s.values);
@@ -321,43 +301,78 @@ void attend_split(const AttentionItem& item, const AttentionScratch<V>& s, int r
     for (int b = 0; b < kAttentionTile / kv::kBlockTokens; ++b) {
       copies.at[b] = reinterpret_cast<const std::byte*>(s.values + b * kv::kBlockTokens * width);
     }
-    attend_tile<V, DType::kF32>(item, s, rows, base, copies, count);
+    attend_tile<V, DType::kF32>(item, s, part, rows, base, copies, count);
+  }
+}
+
+// A sink is a key without value: weight 1 at its own logit, before all others.
+template <class V>
+void attention_begin(const AttentionItem& item, const AttentionPart& total) {
+  const int rows = item.queries * item.heads;
+  for (int r = 0; r < rows; ++r) {
+    total.max[r] = item.sinks ? item.sinks[r % item.heads] : -INFINITY;
+    total.sum[r] = item.sinks ? 1.0f : 0.0f;
+  }
+  memset(total.values, 0, static_cast<size_t>(rows * padded_head(item.head_dim)) * sizeof(float));
+}
+
+template <class V>
+void attention_split(const AttentionItem& item, int split, const AttentionPart& part) {
+  const int rows = item.queries * item.heads;
+  for (int r = 0; r < rows; ++r) {
+    part.max[r] = -INFINITY;
+    part.sum[r] = 0;
+  }
+  memset(part.values, 0, static_cast<size_t>(rows * padded_head(item.head_dim)) * sizeof(float));
+  if (item.dtype == DType::kBF16) attend_split<V, DType::kBF16>(item, split, part);
+  if (item.dtype == DType::kF16) attend_split<V, DType::kF16>(item, split, part);
+  if (item.dtype == DType::kF32) attend_split<V, DType::kF32>(item, split, part);
+}
+
+template <class V>
+void attention_merge(const AttentionItem& item, const AttentionPart& part, const AttentionPart& total) {
+  const int width = padded_head(item.head_dim);
+  for (int r = 0; r < item.queries * item.heads; ++r) {
+    if (part.sum[r] == 0) continue;  // the row sees nothing of this split
+    const float max = part.max[r] > total.max[r] ? part.max[r] : total.max[r];
+    float decay[V::kLanes], gain[V::kLanes];
+    V::store(decay, exp<V>(V::set1(total.max[r] - max)));
+    V::store(gain, exp<V>(V::set1(part.max[r] - max)));
+    total.sum[r] = total.sum[r] * decay[0] + part.sum[r] * gain[0];
+    total.max[r] = max;
+    float* into = total.values + r * width;
+    const float* from = part.values + r * width;
+    for (int d = 0; d < width; d += V::kLanes) {
+      const typename V::F old = V::mul(V::load(into + d), V::set1(decay[0]));
+      V::store(into + d, V::fma(V::load(from + d), V::set1(gain[0]), old));
+    }
+  }
+}
+
+template <class V>
+void attention_end(const AttentionItem& item, const AttentionPart& total) {
+  const int width = padded_head(item.head_dim);
+  for (int r = 0; r < item.queries * item.heads; ++r) {
+    float* out = item.out + r / item.heads * item.out_stride + r % item.heads * item.head_dim;
+    const typename V::F inverse = V::set1(1.0f / total.sum[r]);
+    const float* values = total.values + r * width;
+    for (int d = 0; d < item.head_dim; d += V::kLanes) {
+      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
+      V::store_n(out + d, V::mul(V::load(values + d), inverse), dims);
+    }
   }
 }
 
 template <class V>
 void attention(const AttentionItem& item) {
   const AttentionScratch<V> s(item.scratch, item.head_dim);
-  const int rows = item.queries * item.heads;
-  const int width = padded_head(item.head_dim);
-  int lowest = item.positions[0];
-  int last = lowest;
-  for (int i = 1; i < item.queries; ++i) {
-    lowest = item.positions[i] < lowest ? item.positions[i] : lowest;
-    last = item.positions[i] > last ? item.positions[i] : last;
+  const KeyRange range = visible_keys<V>(item);
+  attention_begin<V>(item, s.total);
+  for (int split = range.first / kAttentionSplit; split <= range.last / kAttentionSplit; ++split) {
+    attention_split<V>(item, split, s.part);
+    attention_merge<V>(item, s.part, s.total);
   }
-  const int first = item.window > 0 && lowest - item.window + 1 > 0 ? lowest - item.window + 1 : 0;
-  // A sink is a key without value: weight 1 at its own logit, before all others.
-  for (int r = 0; r < rows; ++r) {
-    s.all_max[r] = item.sinks ? item.sinks[r % item.heads] : -INFINITY;
-    s.all_sum[r] = item.sinks ? 1.0f : 0.0f;
-  }
-  memset(s.total, 0, static_cast<size_t>(rows) * static_cast<size_t>(width) * sizeof(float));
-  for (int split = first / kAttentionSplit; split <= last / kAttentionSplit; ++split) {
-    if (item.dtype == DType::kBF16) attend_split<V, DType::kBF16>(item, s, rows, split, first, last);
-    if (item.dtype == DType::kF16) attend_split<V, DType::kF16>(item, s, rows, split, first, last);
-    if (item.dtype == DType::kF32) attend_split<V, DType::kF32>(item, s, rows, split, first, last);
-    merge_part<V>(s, rows, width);
-  }
-  for (int r = 0; r < rows; ++r) {
-    float* out = item.out + r / item.heads * item.out_stride + r % item.heads * item.head_dim;
-    const typename V::F inverse = V::set1(1.0f / s.all_sum[r]);
-    const float* total = s.total + r * width;
-    for (int d = 0; d < item.head_dim; d += V::kLanes) {
-      const int dims = item.head_dim - d < V::kLanes ? item.head_dim - d : V::kLanes;
-      V::store_n(out + d, V::mul(V::load(total + d), inverse), dims);
-    }
-  }
+  attention_end<V>(item, s.total);
 }
 
 }  // namespace donar::ops::cpu

@@ -67,6 +67,13 @@ inline constexpr int kAttentionTile = 64;     // keys of a tile
 inline constexpr int kAttentionSplit = 512;   // keys of one softmax; the parts are merged in order
 int64_t attention_scratch_bytes(int head_dim);
 
+// Unnormalised result of some keys for every row of an item: sum of e^(score - max) * value, and of e^(score - max).
+struct AttentionPart {
+  float* values;  // [rows][head_dim padded to 16]
+  float* max;     // [rows]
+  float* sum;     // [rows]
+};
+
 struct Kernels {
   int max_group;  // rows of a register tile of linear
   // Rounds `rows` rows (the first one beginning a group) to k padded values each.
@@ -80,6 +87,11 @@ struct Kernels {
   void (*norm_rope)(const float* x, const float* norm_weight, float eps, const float* cos_sin, int head_dim, float* y);
   void (*store_kv)(const float* x, int64_t n, DType dtype, void* out);
   void (*attention)(const AttentionItem& item);
+  // The same in pieces, for threads that share one item: `total` begins, takes the parts of its splits in order, and ends as output.
+  void (*attention_begin)(const AttentionItem& item, const AttentionPart& total);
+  void (*attention_split)(const AttentionItem& item, int split, const AttentionPart& part);
+  void (*attention_merge)(const AttentionItem& item, const AttentionPart& part, const AttentionPart& total);
+  void (*attention_end)(const AttentionItem& item, const AttentionPart& total);
 };
 
 const Kernels& kernels_for(CpuIsa isa);

@@ -20,7 +20,11 @@ constexpr Kernels make_kernels() {
           .silu_mul = silu_mul<V>,
           .norm_rope = norm_rope<V>,
           .store_kv = store_kv<V>,
-          .attention = attention<V>};
+          .attention = attention<V>,
+          .attention_begin = attention_begin<V>,
+          .attention_split = attention_split<V>,
+          .attention_merge = attention_merge<V>,
+          .attention_end = attention_end<V>};
 }
 
 }  // namespace donar::ops::cpu
