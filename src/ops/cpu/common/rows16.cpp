@@ -28,7 +28,28 @@ Block read_block(const void* stored, int64_t index) {
   return block;
 }
 
-uint8_t file_nibble(const uint8_t* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }
+// Packing works in words of four values of one row: a lane's part of a vector.
+constexpr uint32_t kLowNibbles = 0x0f0f0f0f;
+constexpr uint32_t kLowPairs = 0x03030303;
+
+uint32_t word_of(const void* bytes, int index) {
+  uint32_t word;
+  std::memcpy(&word, static_cast<const std::byte*>(bytes) + index * 4, 4);
+  return word;
+}
+void put_word(std::byte* vectors, int vector, int lane, uint32_t word) {
+  std::memcpy(vectors + vector * kVectorBytes + lane * 4, &word, 4);
+}
+
+// A file's block has value j in the low and j + 16 in the high nibble of byte j.
+void put_nibbles(std::byte* block, const uint8_t* qs, int lane) {
+  for (int j = 0; j < 2; ++j) {
+    const uint32_t even = word_of(qs, 2 * j);
+    const uint32_t odd = word_of(qs, 2 * j + 1);
+    put_word(block, j, lane, (even & kLowNibbles) | (odd & kLowNibbles) << 4);
+    put_word(block, j + 2, lane, (even >> 4 & kLowNibbles) | (odd & ~kLowNibbles));
+  }
+}
 
 void put_f16(std::byte* at, int index, uint16_t bits) { std::memcpy(at + index * 2, &bits, 2); }
 float get_f16(const std::byte* at, int index) {
@@ -39,12 +60,6 @@ float get_f16(const std::byte* at, int index) {
 
 uint8_t byte_at(const std::byte* base, int64_t index) { return static_cast<uint8_t>(base[index]); }
 
-// Nibbles of one block from a file's block.
-void put_nibbles(std::byte* block, const uint8_t* qs, int lane) {
-  for (int i = 0; i < kBlock; ++i) {
-    block[nibble_byte(i, lane)] |= static_cast<std::byte>(file_nibble(qs, i) << nibble_shift(i));
-  }
-}
 int get_nibble(const std::byte* block, int i, int lane) {
   return byte_at(block, nibble_byte(i, lane)) >> nibble_shift(i) & 15;
 }
@@ -74,25 +89,33 @@ void pack_q8_0(const void* stored, int64_t k, int lane, std::byte* tile) {
     std::byte* pair = tile + b / 2 * kQ8_0PairBytes;
     put_f16(pair, static_cast<int>(b % 2) * kTileRows + lane, block.d);
     std::byte* bytes = pair + kScaleBytes + b % 2 * kByteBlockBytes;
-    for (int i = 0; i < kBlock; ++i) {
-      bytes[byte_index(i, lane)] = static_cast<std::byte>(block.qs[i] + 128);
-    }
+    for (int g = 0; g < 8; ++g) put_word(bytes, g, lane, word_of(block.qs, g) ^ 0x80808080u);
   }
 }
 
 void pack_q6_k(const void* stored, int64_t k, int lane, std::byte* tile) {
   for (int64_t s = 0; s < k / quant::BlockQ6_K::kValues; ++s) {
     const auto block = read_block<quant::BlockQ6_K>(stored, s);
-    uint8_t q[quant::BlockQ6_K::kValues];
-    quant::q6_k_values(block, q);
     std::byte* super = tile + s * kQ6KSuperBytes;
     put_f16(super, lane, block.d);
     for (int g = 0; g < 16; ++g) super[64 + g * kTileRows + lane] = static_cast<std::byte>(block.scales[g]);
-    for (int i = 0; i < quant::BlockQ6_K::kValues; ++i) {
-      std::byte* low = super + kQ6KHeaderBytes + i / kBlock * kQ6KBlockBytes;
-      std::byte* high = low + 4 * kVectorBytes;
-      low[nibble_byte(i % kBlock, lane)] |= static_cast<std::byte>((q[i] & 15) << nibble_shift(i % kBlock));
-      high[high_bits_byte(i % kBlock, lane)] |= static_cast<std::byte>((q[i] >> 4) << high_bits_shift(i % kBlock));
+    for (int b = 0; b < 8; ++b) {
+      // Block b of 32 values: which of the half's two runs of low nibbles, which nibble, which pair of high bits.
+      const uint8_t* low = block.ql + b / 4 * 64 + b % 2 * 32;
+      const int nibble = b % 4 / 2 * 4;
+      const uint8_t* high = block.qh + b / 4 * 32;
+      const int pair = b % 4 * 2;
+      std::byte* vectors = super + kQ6KHeaderBytes + b * kQ6KBlockBytes;
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t even = word_of(low, 2 * j) >> nibble & kLowNibbles;
+        const uint32_t odd = word_of(low, 2 * j + 1) >> nibble & kLowNibbles;
+        put_word(vectors, j, lane, even | odd << 4);
+      }
+      for (int i = 0; i < 2; ++i) {
+        uint32_t bits = 0;
+        for (int t = 0; t < 4; ++t) bits |= (word_of(high, 4 * i + t) >> pair & kLowPairs) << (2 * t);
+        put_word(vectors, 4 + i, lane, bits);
+      }
     }
   }
 }
@@ -188,7 +211,13 @@ void pack_row(Format format, const void* stored, int64_t k, int lane, void* pack
   switch (format) {
     case Format::kF32: return scatter<float>(stored, k, tile, by_value);
     case Format::kF16: return scatter<f16>(stored, k, tile, by_value);
-    case Format::kBF16: return scatter<bf16>(stored, k, tile, by_two);
+    case Format::kBF16: {
+      for (int64_t i = 0; i < k / 2; ++i) {
+        std::memcpy(tile + (i * kTileRows + lane) * 4, static_cast<const std::byte*>(stored) + i * 4, 4);
+      }
+      if (k % 2 == 1) std::memcpy(tile + by_two(k - 1) * 2, static_cast<const std::byte*>(stored) + (k - 1) * 2, 2);
+      return;
+    }
     case Format::kQ4_0: return pack_q4_0(stored, k, lane, tile);
     case Format::kQ4_1: return pack_q4_1(stored, k, lane, tile);
     case Format::kQ8_0: return pack_q8_0(stored, k, lane, tile);
