@@ -264,9 +264,10 @@ void Generation::finish_stream(std::string& out) {
 
 bool Generation::send_whole() {
   if (slots_.size() < job_.prompts.size()) return false;
+  if (!std::all_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->done; }))
+    return false;  // before anything is moved out
   std::vector<ChoiceResult> results;
   for (auto& slot : slots_) {
-    if (!slot->done) return false;
     for (Choice& choice : slot->choices) {
       ChoiceResult result;
       result.all = std::move(choice.pending);
