@@ -102,7 +102,7 @@ class Chat(ServerTest):
             model=MODEL,
             temperature=0,
             max_tokens=24,
-            messages=[{"role": "user", "content": [{"type": "text", "text": "What is the capital of France?"}]}],
+            messages=[self.SYSTEM, {"role": "user", "content": [{"type": "text", "text": "What is the capital of France?"}]}],
             extra_body={"stop": None, "seed": None, "logit_bias": None, "a_field_of_the_future": {"x": 1}, "no_stop_trim": False},
         )
         self.assertEqual(parts.choices[0].message.content, plain)
@@ -147,6 +147,7 @@ class Chat(ServerTest):
             temperature=0,
             max_tokens=8,
             messages=[
+                self.SYSTEM,
                 {"role": "user", "content": "What is the capital of France?"},
                 {"role": "assistant", "content": "The capital of France is"},
             ],

@@ -77,7 +77,7 @@ class Tokens(ServerTest):
         self.assertEqual(self.post("/detokenize", {"model": MODEL, "tokens": body["tokens"]}), (200, {"prompt": text}))
 
     def test_messages_are_tokenized_as_chat_would(self):
-        messages = [{"role": "user", "content": "What is the capital of France?"}]
+        messages = [self.SYSTEM, {"role": "user", "content": "What is the capital of France?"}]
         status, body = self.post("/tokenize", {"model": MODEL, "messages": messages})
         self.assertEqual(status, 200)
         self.assertEqual(body["count"], self.chat(max_tokens=1).usage.prompt_tokens)

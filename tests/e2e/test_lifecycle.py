@@ -129,7 +129,10 @@ class Commands(unittest.TestCase):
         self.assertRegex(run.stdout, r"^donar \d+\.\d+\.\d+")
 
     def test_run_answers_each_line_of_a_pipe(self):
-        run = donar("run", "--temperature", "0", "--max-tokens", "24", text="What is the capital of France?\n/clear\nWho wrote Hamlet?\n")
+        run = donar(
+            "run", "--temperature", "0", "--max-tokens", "24", "--system", "You are a helpful assistant.",
+            text="What is the capital of France?\n/clear\nWho wrote Hamlet?\n",
+        )
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertIn("Paris", run.stdout)
         self.assertIn("Shakespeare", run.stdout)
