@@ -12,8 +12,9 @@
 namespace donar::bench {
 namespace {
 
-constexpr int kRounds = 5;
-constexpr int64_t kStreamBytes = int64_t{512} << 20;
+constexpr int kRounds = 40;  // short ones: the best of them is between two preemptions
+constexpr int64_t kStreamBytes = int64_t{1} << 30;
+constexpr int64_t kSegmentBytes = int64_t{32} << 20;
 
 int64_t plain_read(const void* data, int64_t bytes) {
   const auto* at = static_cast<const int64_t*>(data);
@@ -26,10 +27,11 @@ int64_t plain_read(const void* data, int64_t bytes) {
   return sum;
 }
 
-// Best of several rounds of one loop per thread at once; operations per second. Threads of its own: the pool may go on alone.
+// Best of several rounds of one loop per thread at once; operations per second. Threads of its own:
+// the pool may go on alone.
 template <class Loop>
 double peak(int threads, Loop loop) {
-  constexpr long kIterations = 400000;
+  constexpr long kIterations = 40000;  // about 100 us
   double best = 0;
   for (int round = 0; round < kRounds; ++round) {
     std::vector<double> rates(static_cast<size_t>(threads));
@@ -55,18 +57,20 @@ Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
   const Buffer buffer = *Buffer::allocate(ledger, MemoryUse::kStaging, kStreamBytes);
   std::fill_n(buffer.as<int64_t>(), kStreamBytes / 8, 1);
   std::atomic<int64_t> sink{0};
-  for (int round = 0; round < kRounds + 2; ++round) {
-    const TimePoint begin = Clock::now();
-    const int64_t piece = int64_t{1} << 20;
-    pool.parallel_for(kStreamBytes, piece, [&](int64_t from, int64_t to) {
-      const std::byte* at = buffer.data() + from;
-      sink += isa == CpuIsa::kAvx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
-    });
-    ceilings.read_gb_per_s = std::max(ceilings.read_gb_per_s, static_cast<double>(kStreamBytes) / seconds_since(begin) / 1e9);
+  for (int round = 0; round < 4; ++round) {
+    for (int64_t segment = 0; segment < kStreamBytes; segment += kSegmentBytes) {
+      const TimePoint begin = Clock::now();
+      pool.parallel_for(kSegmentBytes, int64_t{1} << 20, [&](int64_t from, int64_t to) {
+        const std::byte* at = buffer.data() + segment + from;
+        sink +=
+            isa == CpuIsa::kAvx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
+      });
+      ceilings.read_gb_per_s = std::max(
+          ceilings.read_gb_per_s, static_cast<double>(kSegmentBytes) / seconds_since(begin) / 1e9);
+    }
   }
   if (isa == CpuIsa::kAvx512) {
     ceilings.int8_tops = peak(pool.num_threads(), avx512_int8_loop) / 1e12;
-    ceilings.bf16_tflops = peak(pool.num_threads(), avx512_bf16_loop) / 1e12;
     ceilings.f32_tflops = peak(pool.num_threads(), avx512_f32_loop) / 1e12;
   }
   return ceilings;

@@ -1,4 +1,5 @@
-// What this machine can do at most, measured in the same minute as the ops: read bandwidth and arithmetic peaks.
+// What this machine can do at most, measured in the same minute as the ops: read bandwidth and
+// arithmetic peaks.
 #pragma once
 
 #include "base/thread_pool.h"
@@ -7,17 +8,16 @@
 namespace donar::bench {
 
 struct Ceilings {
-  double read_gb_per_s = 0;    // all threads streaming a buffer far larger than the caches
-  double int8_tops = 0;        // multiply and add counted as two
-  double bf16_tflops = 0;
-  double f32_tflops = 0;
+  double read_gb_per_s = 0;  // all threads streaming a buffer far larger than the caches
+  double int8_tops = 0;      // multiply and add counted as two
+  double f32_tflops = 0;     // also the ceiling of bf16 weights, which are multiplied in f32
 };
 
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa);
 
-// Loops of independent instructions, without memory; `iterations` times the returned number of operations.
+// Loops of independent instructions, without memory; `iterations` times the returned number of
+// operations.
 double avx512_int8_loop(long iterations);
-double avx512_bf16_loop(long iterations);
 double avx512_f32_loop(long iterations);
 long avx512_read_loop(const void* data, long bytes);
 

@@ -68,8 +68,8 @@ void read_v1_memory(CgroupLimits& limits, const fs::path& group) {
                  "total_inactive_file");
 }
 
-// The group itself and all above it: each may be the tightest. In a container the path may name what is not mounted here;
-// the mount's top is then the container's own group.
+// The group itself and all above it: each may be the tightest. In a container the path may name
+// what is not mounted here; the mount's top is then the container's own group.
 template <class Read>
 void walk_up(CgroupLimits& limits, const fs::path& mount, const std::string& group, Read read) {
   fs::path path = fs::path(group).relative_path();

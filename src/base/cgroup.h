@@ -1,4 +1,5 @@
-// What the control group of this process grants: CPUs and memory, in cgroup v2 and v1. Read once at start, never per step.
+// What the control group of this process grants: CPUs and memory, in cgroup v2 and v1. Read once at
+// start, never per step.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,9 @@
 namespace donar {
 
 struct CgroupLimits {
-  double cpus = 0;                // quota / period of the tightest group on the way up; 0: no quota
-  uint64_t memory_available = 0;  // limit - usage + reclaimable page cache, of the tightest group; see has_memory_limit
+  double cpus = 0;  // quota / period of the tightest group on the way up; 0: no quota
+  uint64_t memory_available =
+      0;  // limit - usage + reclaimable page cache, of the tightest group; see has_memory_limit
   bool has_memory_limit = false;
 };
 

@@ -1,5 +1,5 @@
-// The fork-join pool. Pieces are claimed by a compare-and-swap on the number that is left, so a worker that sleeps or was
-// descheduled before it claimed anything is never waited for.
+// The fork-join pool. Pieces are claimed by a compare-and-swap on the number that is left, so a
+// worker that sleeps or was descheduled before it claimed anything is never waited for.
 #include "base/thread_pool.h"
 
 #include <linux/futex.h>
@@ -62,7 +62,8 @@ bool spin_until(Done done) {
 }  // namespace
 
 struct ThreadPool::State {
-  // The job: written by the caller before `unclaimed` is published, read only by holders of a claimed piece.
+  // The job: written by the caller before `unclaimed` is published, read only by holders of a
+  // claimed piece.
   int64_t count = 0;
   int64_t chunk = 0;
   uint32_t num_chunks = 0;
@@ -86,7 +87,8 @@ struct ThreadPool::State {
   void run_pieces() {
     uint32_t left = unclaimed.load(std::memory_order_acquire);
     while (left > 0) {
-      // A success is a claim on the job that is current, even if `left` was read from an earlier one.
+      // A success is a claim on the job that is current, even if `left` was read from an earlier
+      // one.
       if (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
       const int64_t begin = static_cast<int64_t>(num_chunks - left) * chunk;
       (*body)(begin, std::min(begin + chunk, count));

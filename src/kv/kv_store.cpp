@@ -6,9 +6,11 @@ namespace donar::kv {
 namespace {
 
 uint64_t layer_block_bytes(const KvLayerShape& shape) {
-  DONAR_CHECK(shape.kv_heads > 0 && shape.head_dim > 0, "{} heads of {}", shape.kv_heads, shape.head_dim);
-  DONAR_CHECK(shape.dtype == DType::kBF16 || shape.dtype == DType::kF16 || shape.dtype == DType::kF32,
-              "no kv cache in {}", dtype_name(shape.dtype));
+  DONAR_CHECK(shape.kv_heads > 0 && shape.head_dim > 0, "{} heads of {}", shape.kv_heads,
+              shape.head_dim);
+  DONAR_CHECK(
+      shape.dtype == DType::kBF16 || shape.dtype == DType::kF16 || shape.dtype == DType::kF32,
+      "no kv cache in {}", dtype_name(shape.dtype));
   return uint64_t{2} * static_cast<uint64_t>(shape.kv_heads) * kBlockTokens *
          static_cast<uint64_t>(shape.head_dim) * dtype_size(shape.dtype);
 }

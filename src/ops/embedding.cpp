@@ -6,7 +6,8 @@ namespace donar::ops {
 
 void embedding(Exec& ex, TensorView ids, const quant::LinearWeight& table, TensorView y) {
   DONAR_CHECK(ids.rank == 1 && y.rank == 2 && ids.dim(0) == y.dim(0) && y.dim(1) == table.k,
-              "ids [{}], table [{}, {}], y [{}, {}]", ids.dim(0), table.n, table.k, y.dim(0), y.dim(1));
+              "ids [{}], table [{}, {}], y [{}, {}]", ids.dim(0), table.n, table.k, y.dim(0),
+              y.dim(1));
   cpu::embedding(ex, ids, table, y);
 }
 

@@ -5,8 +5,10 @@
 namespace donar::ops {
 
 void gather_rows(Exec& ex, TensorView x, TensorView index, TensorView y) {
-  DONAR_CHECK(x.rank == 2 && index.rank == 1 && y.rank == 2 && y.dim(0) == index.dim(0) && y.dim(1) == x.dim(1),
-              "x [{}, {}], index [{}], y [{}, {}]", x.dim(0), x.dim(1), index.dim(0), y.dim(0), y.dim(1));
+  DONAR_CHECK(x.rank == 2 && index.rank == 1 && y.rank == 2 && y.dim(0) == index.dim(0) &&
+                  y.dim(1) == x.dim(1),
+              "x [{}, {}], index [{}], y [{}, {}]", x.dim(0), x.dim(1), index.dim(0), y.dim(0),
+              y.dim(1));
   for (int64_t i = 0; i < index.dim(0); ++i) {
     const int32_t row = index.as<int32_t>()[i];
     DONAR_CHECK(row >= 0 && row < x.dim(0), "row {} of {}", row, x.dim(0));

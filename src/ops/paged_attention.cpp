@@ -4,24 +4,27 @@
 
 namespace donar::ops {
 
-void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start, TensorView block_tables,
-                     const kv::KvLayer& cache, const AttentionParams& params, TensorView out) {
+void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start,
+                     TensorView block_tables, const kv::KvLayer& cache,
+                     const AttentionParams& params, TensorView out) {
   const int64_t rows = qkv.dim(0);
   const int64_t width = int64_t{params.q_heads} * cache.head_dim;
-  DONAR_CHECK(params.q_heads > 0 && params.q_heads % cache.kv_heads == 0, "{} query heads on {} kv heads", params.q_heads,
-              cache.kv_heads);
-  DONAR_CHECK(qkv.rank == 2 && qkv.dim(1) >= width && out.rank == 2 && out.dim(0) == rows && out.dim(1) == width,
+  DONAR_CHECK(params.q_heads > 0 && params.q_heads % cache.kv_heads == 0,
+              "{} query heads on {} kv heads", params.q_heads, cache.kv_heads);
+  DONAR_CHECK(qkv.rank == 2 && qkv.dim(1) >= width && out.rank == 2 && out.dim(0) == rows &&
+                  out.dim(1) == width,
               "qkv [{}, {}], out [{}, {}]", rows, qkv.dim(1), out.dim(0), out.dim(1));
   const int64_t sequences = query_start.dim(0) - 1;
   DONAR_CHECK(sequences >= 0 && block_tables.dim(0) >= sequences && positions.dim(0) == rows);
   const int32_t* starts = query_start.as<int32_t>();
-  DONAR_CHECK(starts[0] == 0 && starts[sequences] == rows, "rows [{}, {}) of {}", starts[0], starts[sequences], rows);
+  DONAR_CHECK(starts[0] == 0 && starts[sequences] == rows, "rows [{}, {}) of {}", starts[0],
+              starts[sequences], rows);
   for (int64_t s = 0; s < sequences; ++s) {
     DONAR_CHECK(starts[s] <= starts[s + 1], "sequence {} ends before it begins", s);
     for (int32_t row = starts[s]; row < starts[s + 1]; ++row) {
       const int32_t position = positions.as<int32_t>()[row];
-      DONAR_CHECK(position >= 0 && position / kv::kBlockTokens < block_tables.dim(1), "position {} of {} blocks", position,
-                  block_tables.dim(1));
+      DONAR_CHECK(position >= 0 && position / kv::kBlockTokens < block_tables.dim(1),
+                  "position {} of {} blocks", position, block_tables.dim(1));
     }
   }
   cpu::paged_attention(ex, qkv, positions, query_start, block_tables, cache, params, out);

@@ -1,4 +1,5 @@
-// Block layouts of the quantized formats as they lie in GGUF files, and their reference pack and unpack (one .cpp per format).
+// Block layouts of the quantized formats as they lie in GGUF files, and their reference pack and
+// unpack (one .cpp per format).
 #pragma once
 
 #include <cstdint>

@@ -62,7 +62,8 @@ void unpack_row(Format format, const void* row, int64_t k, float* values) {
 
 void pack_row(Format format, const float* values, int64_t k, void* row) {
   const FormatInfo& layout = info(format);
-  DONAR_CHECK(layout.pack != nullptr && k % layout.block_values == 0, "{} values in {}", k, layout.name);
+  DONAR_CHECK(layout.pack != nullptr && k % layout.block_values == 0, "{} values in {}", k,
+              layout.name);
   auto* block = static_cast<std::byte*>(row);
   for (int64_t i = 0; i < k; i += layout.block_values, block += layout.block_bytes) {
     layout.pack(values + i, block);

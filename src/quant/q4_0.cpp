@@ -18,7 +18,8 @@ void unpack_q4_0(const void* stored, float* values) {
   }
 }
 
-// The value of largest magnitude, with its sign, becomes -8: the side of the range with one level more.
+// The value of largest magnitude, with its sign, becomes -8: the side of the range with one level
+// more.
 void pack_q4_0(const float* values, void* stored) {
   float extreme = 0;
   for (int j = 0; j < 32; ++j) {

@@ -24,7 +24,8 @@ void pack_q4_1(const float* values, void* stored) {
   const float d = (*high - minimum) / 15.0f;
   const float inverse = d != 0 ? 1.0f / d : 0.0f;
   const auto level = [&](float value) {
-    return static_cast<uint8_t>(std::clamp(static_cast<int>((value - minimum) * inverse + 0.5f), 0, 15));
+    return static_cast<uint8_t>(
+        std::clamp(static_cast<int>((value - minimum) * inverse + 0.5f), 0, 15));
   };
   BlockQ4_1 block;
   block.d = f32_to_f16(d);

@@ -11,9 +11,10 @@ namespace {
 
 constexpr int kGroup = 16;
 
-// The scale for 16 values in -32..31 that leaves the least squared error, large values weighing more (weight x^2): with levels
-// fixed, the best scale is sum(w x l) / sum(w l l), and what it explains is sum(w x l)^2 / sum(w l l). Tries the range's
-// full use and 18 scales around it, since using the whole range is rarely the best.
+// The scale for 16 values in -32..31 that leaves the least squared error, large values weighing
+// more (weight x^2): with levels fixed, the best scale is sum(w x l) / sum(w l l), and what it
+// explains is sum(w x l)^2 / sum(w l l). Tries the range's full use and 18 scales around it, since
+// using the whole range is rarely the best.
 float best_scale(const float* x) {
   float extreme = 0;
   for (int i = 0; i < kGroup; ++i) {
@@ -94,7 +95,8 @@ void pack_q6_k(const float* values, void* stored) {
     block.d = f32_to_f16(extreme / -128.0f);
     const float d = f16_to_f32(block.d);
     for (int g = 0; g < 16; ++g) {
-      const float level = d != 0 ? std::clamp(std::nearbyint(scales[g] / d), -128.0f, 127.0f) : 0.0f;
+      const float level =
+          d != 0 ? std::clamp(std::nearbyint(scales[g] / d), -128.0f, 127.0f) : 0.0f;
       block.scales[g] = static_cast<int8_t>(level);
       const float scale = d * level;
       if (scale == 0) continue;

@@ -17,12 +17,14 @@ constexpr uint64_t kHugePage = uint64_t{2} << 20;
 uint64_t round_up(uint64_t bytes, uint64_t step) { return (bytes + step - 1) / step * step; }
 uint64_t mapped_bytes(uint64_t bytes) { return round_up(bytes, kPage); }
 
-// Anonymous pages are zero. From 2 MB up the start lies on a huge page's border, so that no part is left in small pages:
-// weights stream faster (36-41 GB/s against 34-36 on a two-core Sapphire Rapids guest).
+// Anonymous pages are zero. From 2 MB up the start lies on a huge page's border, so that no part is
+// left in small pages: weights stream faster (36-41 GB/s against 34-36 on a two-core Sapphire
+// Rapids guest).
 void* map_pages(uint64_t bytes) {
   const uint64_t length = mapped_bytes(bytes);
   const uint64_t slack = bytes >= kHugePage ? kHugePage : 0;
-  void* mapped = mmap(nullptr, length + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapped =
+      mmap(nullptr, length + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   if (slack == 0) return mapped;
   const auto begin = reinterpret_cast<uint64_t>(mapped);
@@ -30,7 +32,8 @@ void* map_pages(uint64_t bytes) {
   if (aligned > begin) munmap(mapped, aligned - begin);
   const uint64_t tail = begin + slack - aligned;
   if (tail > 0) munmap(reinterpret_cast<void*>(aligned + length), tail);
-  madvise(reinterpret_cast<void*>(aligned), length, MADV_HUGEPAGE);  // advice: without it pages are small
+  madvise(reinterpret_cast<void*>(aligned), length,
+          MADV_HUGEPAGE);  // advice: without it pages are small
   return reinterpret_cast<void*>(aligned);
 }
 

@@ -14,7 +14,7 @@ enum class DeviceType : uint8_t { kCpu, kCuda };
 
 // Instruction sets of the CPU kernels, best last. Chosen once at start; a flag or a test may force a lower one.
 enum class CpuIsa : uint8_t { kPortable, kAvx2, kAvx512 };
-CpuIsa detect_cpu_isa();  // kAvx512 asks for F, BW, VL, DQ, VNNI and BF16
+CpuIsa detect_cpu_isa();  // kAvx512 asks for F, BW, VL, DQ and VNNI; kAvx2 for FMA and F16C too
 const char* cpu_isa_name(CpuIsa isa);
 
 // Scratch of one step: a bump allocator over a buffer that was sized before the first step.

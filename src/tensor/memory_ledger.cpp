@@ -10,11 +10,16 @@ namespace donar {
 
 std::string_view memory_use_name(MemoryUse use) {
   switch (use) {
-    case MemoryUse::kWeights: return "weights";
-    case MemoryUse::kKv: return "kv";
-    case MemoryUse::kWorkspace: return "workspace";
-    case MemoryUse::kGraphs: return "graphs";
-    case MemoryUse::kStaging: return "staging";
+    case MemoryUse::kWeights:
+      return "weights";
+    case MemoryUse::kKv:
+      return "kv";
+    case MemoryUse::kWorkspace:
+      return "workspace";
+    case MemoryUse::kGraphs:
+      return "graphs";
+    case MemoryUse::kStaging:
+      return "staging";
   }
   return "?";
 }
@@ -23,17 +28,18 @@ MemoryLedger::~MemoryLedger() { DONAR_CHECK(total() == 0, "not given back: {}", 
 
 Result<void> MemoryLedger::reserve(MemoryUse use, uint64_t bytes) {
   std::atomic<uint64_t>& used = used_[static_cast<size_t>(use)];
-  // Take first, look at the sum then: two callers at once may both be refused near the limit, but never both pass it.
+  // Take first, look at the sum then: two callers at once may both be refused near the limit, but
+  // never both pass it.
   used.fetch_add(bytes, std::memory_order_seq_cst);
   const uint64_t sum = total();
   if (limit_bytes_ == 0 || sum <= limit_bytes_) return {};
   used.fetch_sub(bytes, std::memory_order_seq_cst);
   const uint64_t others = sum - bytes;
-  return fail(ErrorCode::kResourceExhausted,
-              "{} need {}, but {} of {} are left: choose a smaller model or context, or free memory",
-              memory_use_name(use), format_bytes(bytes),
-              format_bytes(others < limit_bytes_ ? limit_bytes_ - others : 0),
-              format_bytes(limit_bytes_));
+  return fail(
+      ErrorCode::kResourceExhausted,
+      "{} need {}, but {} of {} are left: choose a smaller model or context, or free memory",
+      memory_use_name(use), format_bytes(bytes),
+      format_bytes(others < limit_bytes_ ? limit_bytes_ - others : 0), format_bytes(limit_bytes_));
 }
 
 void MemoryLedger::release(MemoryUse use, uint64_t bytes) {

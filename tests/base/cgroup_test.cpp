@@ -13,7 +13,9 @@ namespace fs = std::filesystem;
 // A made-up root with proc/self/cgroup and sys/fs/cgroup.
 class FakeRoot {
  public:
-  FakeRoot() : path_(fs::path(testing::TempDir()) / ("cgroup_" + std::to_string(++count_))) { fs::remove_all(path_); }
+  FakeRoot() : path_(fs::path(testing::TempDir()) / ("cgroup_" + std::to_string(++count_))) {
+    fs::remove_all(path_);
+  }
   ~FakeRoot() { fs::remove_all(path_); }
   void write(const std::string& name, const std::string& text) {
     const fs::path file = path_ / name;

@@ -24,13 +24,15 @@ TEST(ThreadPool, every_index_runs_once_in_pieces_of_at_most_the_chunk) {
           for (int64_t i = begin; i < end; ++i) runs[static_cast<size_t>(i)].fetch_add(1);
         });
         EXPECT_FALSE(too_long);
-        for (const auto& run : runs) ASSERT_EQ(run.load(), 1) << count << " in " << chunk << " on " << threads;
+        for (const auto& run : runs)
+          ASSERT_EQ(run.load(), 1) << count << " in " << chunk << " on " << threads;
       }
     }
   }
 }
 
-// Two jobs of different shapes in a row, many times: a late worker must not run a piece of the job before, nor miss one.
+// Two jobs of different shapes in a row, many times: a late worker must not run a piece of the job
+// before, nor miss one.
 TEST(ThreadPool, jobs_in_quick_succession_do_not_mix) {
   ThreadPool pool(4);
   for (int round = 0; round < 20000; ++round) {
@@ -90,7 +92,8 @@ TEST(ThreadPool, two_pools_that_share_the_cores_both_finish) {
   other.join();
 }
 
-// A worker that is slow again and again (as if its core were taken): the caller goes on alone, and comes back to the pool later.
+// A worker that is slow again and again (as if its core were taken): the caller goes on alone, and
+// comes back to the pool later.
 TEST(ThreadPool, goes_on_alone_while_waits_are_long) {
   ThreadPool pool(2);
   const std::thread::id caller = std::this_thread::get_id();

@@ -11,14 +11,22 @@ constexpr DType kCacheTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 // A cache whose unwritten slots are NaN: a read of a key that was never stored shows.
 struct Cache {
   Cache(DType dtype, int kv_heads, int head_dim, int64_t blocks)
-      : bytes(static_cast<size_t>(blocks * 2 * kv_heads * kv::kBlockTokens * head_dim) * dtype_size(dtype), std::byte{0xff}) {
+      : bytes(static_cast<size_t>(blocks * 2 * kv_heads * kv::kBlockTokens * head_dim) *
+                  dtype_size(dtype),
+              std::byte{0xff}) {
     layer = {bytes.data(), dtype, blocks, kv_heads, head_dim};
   }
   void put(int64_t index, float value) {
     switch (layer.dtype) {
-      case DType::kF32: static_cast<float*>(layer.data)[index] = value; break;
-      case DType::kF16: static_cast<f16*>(layer.data)[index] = f16(value); break;
-      default: static_cast<bf16*>(layer.data)[index] = bf16(value); break;
+      case DType::kF32:
+        static_cast<float*>(layer.data)[index] = value;
+        break;
+      case DType::kF16:
+        static_cast<f16*>(layer.data)[index] = f16(value);
+        break;
+      default:
+        static_cast<bf16*>(layer.data)[index] = bf16(value);
+        break;
     }
   }
   std::vector<std::byte> bytes;
@@ -32,10 +40,14 @@ struct Sequence {
 
 // A step of several sequences with shuffled blocks; keys up to the last row are stored.
 struct Batch {
-  Batch(const std::vector<Sequence>& sequences, DType dtype, int q_heads, int kv_heads, int head_dim, uint32_t seed = 1)
-      : q_heads(q_heads), head_dim(head_dim), cache(dtype, kv_heads, head_dim, count_blocks(sequences)) {
+  Batch(const std::vector<Sequence>& sequences, DType dtype, int q_heads, int kv_heads,
+        int head_dim, uint32_t seed = 1)
+      : q_heads(q_heads),
+        head_dim(head_dim),
+        cache(dtype, kv_heads, head_dim, count_blocks(sequences)) {
     max_blocks = 0;
-    for (const Sequence& s : sequences) max_blocks = std::max(max_blocks, (s.computed + s.rows + 15) / 16);
+    for (const Sequence& s : sequences)
+      max_blocks = std::max(max_blocks, (s.computed + s.rows + 15) / 16);
     std::vector<int32_t> ids(static_cast<size_t>(cache.layer.num_blocks));
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
     std::mt19937 generator(seed);
@@ -77,8 +89,9 @@ struct Batch {
     Device device(isa, threads, paged_attention_workspace_bytes(threads, q_heads, head_dim));
     std::vector<float> out = poisoned(rows() * q_heads * head_dim);
     const auto sequences = static_cast<int64_t>(starts.size()) - 1;
-    paged_attention(device.ex, view(qkv, {rows(), width}), view(positions, {rows()}), view(starts, {sequences + 1}),
-                    view(tables, {sequences, max_blocks}), cache.layer, params, view(out, {rows(), q_heads * head_dim}));
+    paged_attention(device.ex, view(qkv, {rows(), width}), view(positions, {rows()}),
+                    view(starts, {sequences + 1}), view(tables, {sequences, max_blocks}),
+                    cache.layer, params, view(out, {rows(), q_heads * head_dim}));
     return out;
   }
 
@@ -90,19 +103,24 @@ struct Batch {
   std::vector<float> qkv;
 };
 
-void expect_equals_reference(Batch& batch, const AttentionParams& params, const std::vector<float>& out, const std::string& what) {
+void expect_equals_reference(Batch& batch, const AttentionParams& params,
+                             const std::vector<float>& out, const std::string& what) {
   const int group = batch.q_heads / batch.cache.layer.kv_heads;
   Worst worst;
   for (int64_t r = 0; r < batch.rows(); ++r) {
     for (int head = 0; head < batch.q_heads; ++head) {
       const auto row = static_cast<size_t>(r);
       const std::vector<double> expected = reference::attend(
-          &batch.qkv[row * static_cast<size_t>(batch.width) + static_cast<size_t>(head * batch.head_dim)], batch.positions[row],
-          &batch.tables[static_cast<size_t>(batch.sequence_of[row] * batch.max_blocks)], batch.cache.layer, head / group, params, head);
+          &batch.qkv[row * static_cast<size_t>(batch.width) +
+                     static_cast<size_t>(head * batch.head_dim)],
+          batch.positions[row],
+          &batch.tables[static_cast<size_t>(batch.sequence_of[row] * batch.max_blocks)],
+          batch.cache.layer, head / group, params, head);
       for (int d = 0; d < batch.head_dim; ++d) {
         const int64_t column = int64_t{head} * batch.head_dim + d;
         worst.add(r, column, out[static_cast<size_t>(r * batch.q_heads * batch.head_dim + column)],
-                  expected[static_cast<size_t>(d)], 1e-5 + 1e-5 * std::fabs(expected[static_cast<size_t>(d)]));
+                  expected[static_cast<size_t>(d)],
+                  1e-5 + 1e-5 * std::fabs(expected[static_cast<size_t>(d)]));
       }
     }
   }
@@ -117,13 +135,16 @@ TEST(PagedAttention, equals_the_reference_for_mixed_rows_heads_and_cache_types) 
   struct Heads {
     int q, kv, dim;
   };
-  for (const Heads& heads : {Heads{9, 3, 64}, Heads{4, 4, 16}, Heads{6, 1, 20}, Heads{8, 2, 128}, Heads{3, 3, 6}}) {
+  for (const Heads& heads :
+       {Heads{9, 3, 64}, Heads{4, 4, 16}, Heads{6, 1, 20}, Heads{8, 2, 128}, Heads{3, 3, 6}}) {
     for (DType dtype : kCacheTypes) {
-      Batch batch({{0, 1}, {5, 3}, {63, 1}, {64, 70}, {0, 33}, {200, 1}}, dtype, heads.q, heads.kv, heads.dim);
+      Batch batch({{0, 1}, {5, 3}, {63, 1}, {64, 70}, {0, 33}, {200, 1}}, dtype, heads.q, heads.kv,
+                  heads.dim);
       for (CpuIsa isa : available_isas()) {
         const AttentionParams params = params_of(batch);
         expect_equals_reference(batch, params, batch.run(isa, 2, params),
-                                fmt::format("{} {} heads {}/{} of {}", cpu_isa_name(isa), dtype_name(dtype), heads.q, heads.kv, heads.dim));
+                                fmt::format("{} {} heads {}/{} of {}", cpu_isa_name(isa),
+                                            dtype_name(dtype), heads.q, heads.kv, heads.dim));
       }
     }
   }
@@ -138,8 +159,9 @@ TEST(PagedAttention, long_contexts_windows_and_sinks_equal_the_reference) {
       params.window = window;
       params.sinks = with_sinks ? sinks.data() : nullptr;
       for (CpuIsa isa : available_isas()) {
-        expect_equals_reference(batch, params, batch.run(isa, 2, params),
-                                fmt::format("{} window {} sinks {}", cpu_isa_name(isa), window, with_sinks));
+        expect_equals_reference(
+            batch, params, batch.run(isa, 2, params),
+            fmt::format("{} window {} sinks {}", cpu_isa_name(isa), window, with_sinks));
       }
     }
   }
@@ -174,7 +196,8 @@ TEST(PagedAttention, a_row_does_not_depend_on_chunks_neighbours_or_threads) {
         const std::vector<float> together = batch.run(isa, 1, params);
         for (int threads : {2, 5}) {
           const std::vector<float> out = batch.run(isa, threads, params);
-          EXPECT_TRUE(same_bits(out.data(), together.data(), static_cast<int64_t>(out.size()))) << threads << " threads";
+          EXPECT_TRUE(same_bits(out.data(), together.data(), static_cast<int64_t>(out.size())))
+              << threads << " threads";
         }
         const int64_t out_width = batch.q_heads * batch.head_dim;
         for (int64_t r = 0; r < batch.rows(); ++r) {  // every row as a decode step of its own
@@ -182,12 +205,14 @@ TEST(PagedAttention, a_row_does_not_depend_on_chunks_neighbours_or_threads) {
           Device device(isa, 2, paged_attention_workspace_bytes(2, batch.q_heads, batch.head_dim));
           std::vector<int32_t> starts = {0, 1};
           std::vector<float> out = poisoned(out_width);
-          paged_attention(device.ex, view(batch.qkv, {batch.rows(), batch.width}).rows(r, 1),
-                          view(batch.positions, {batch.rows()}).rows(r, 1), view(starts, {2}),
-                          view(batch.tables, {static_cast<int64_t>(batch.starts.size()) - 1, batch.max_blocks})
-                              .rows(static_cast<int64_t>(s), 1),
-                          batch.cache.layer, params, view(out, {1, out_width}));
-          ASSERT_TRUE(same_bits(out.data(), &together[static_cast<size_t>(r * out_width)], out_width))
+          paged_attention(
+              device.ex, view(batch.qkv, {batch.rows(), batch.width}).rows(r, 1),
+              view(batch.positions, {batch.rows()}).rows(r, 1), view(starts, {2}),
+              view(batch.tables, {static_cast<int64_t>(batch.starts.size()) - 1, batch.max_blocks})
+                  .rows(static_cast<int64_t>(s), 1),
+              batch.cache.layer, params, view(out, {1, out_width}));
+          ASSERT_TRUE(
+              same_bits(out.data(), &together[static_cast<size_t>(r * out_width)], out_width))
               << cpu_isa_name(isa) << " " << dtype_name(dtype) << " row " << r;
         }
       }
@@ -223,18 +248,26 @@ TEST(QkNormRopeStore, rotates_q_and_writes_k_and_v_at_the_slots) {
           Cache cache(dtype, kv_heads, head_dim, 3);
           const std::vector<std::byte> untouched = cache.bytes;
           std::vector<float> qkv = source;
-          qk_norm_rope_store(device.ex, view(qkv, {rows, width}), view(positions, {rows}), view(slots, {rows}),
-                             with_norm ? view(q_norm, {head_dim}) : TensorView{}, with_norm ? view(k_norm, {head_dim}) : TensorView{},
-                             1e-6f, view(cos_sin, {50, 2, head_dim / 2}), q_heads, cache.layer);
-          const double epsilon = dtype == DType::kF32 ? 2e-6 : dtype == DType::kF16 ? 1.0 / 1024 : 1.0 / 128;
+          qk_norm_rope_store(device.ex, view(qkv, {rows, width}), view(positions, {rows}),
+                             view(slots, {rows}),
+                             with_norm ? view(q_norm, {head_dim}) : TensorView{},
+                             with_norm ? view(k_norm, {head_dim}) : TensorView{}, 1e-6f,
+                             view(cos_sin, {50, 2, head_dim / 2}), q_heads, cache.layer);
+          const double epsilon = dtype == DType::kF32   ? 2e-6
+                                 : dtype == DType::kF16 ? 1.0 / 1024
+                                                        : 1.0 / 128;
           Worst q_worst, k_worst, v_worst;
           for (int64_t r = 0; r < rows; ++r) {
             const float* row = &source[static_cast<size_t>(r * width)];
-            const float* angles = &cos_sin[static_cast<size_t>(positions[static_cast<size_t>(r)] * head_dim)];
+            const float* angles =
+                &cos_sin[static_cast<size_t>(positions[static_cast<size_t>(r)] * head_dim)];
             for (int head = 0; head < q_heads; ++head) {
-              const auto expected = reference::norm_rope(row + head * head_dim, with_norm ? q_norm.data() : nullptr, 1e-6f, angles, head_dim);
+              const auto expected =
+                  reference::norm_rope(row + head * head_dim, with_norm ? q_norm.data() : nullptr,
+                                       1e-6f, angles, head_dim);
               for (int d = 0; d < head_dim; ++d) {
-                q_worst.add(r, d, qkv[static_cast<size_t>(r * width + head * head_dim + d)], expected[static_cast<size_t>(d)], 1e-5);
+                q_worst.add(r, d, qkv[static_cast<size_t>(r * width + head * head_dim + d)],
+                            expected[static_cast<size_t>(d)], 1e-5);
               }
             }
             const int slot = slots[static_cast<size_t>(r)];
@@ -242,11 +275,15 @@ TEST(QkNormRopeStore, rotates_q_and_writes_k_and_v_at_the_slots) {
             for (int head = 0; head < kv_heads; ++head) {
               const float* k = row + (q_heads + head) * head_dim;
               const float* v = k + kv_heads * head_dim;
-              const auto expected = reference::norm_rope(k, with_norm ? k_norm.data() : nullptr, 1e-6f, angles, head_dim);
+              const auto expected = reference::norm_rope(k, with_norm ? k_norm.data() : nullptr,
+                                                         1e-6f, angles, head_dim);
               for (int d = 0; d < head_dim; ++d) {
-                const double stored_k = reference::cache_value(cache.layer, cache.layer.index(slot / 16, false, head, slot % 16) + d);
-                const double stored_v = reference::cache_value(cache.layer, cache.layer.index(slot / 16, true, head, slot % 16) + d);
-                k_worst.add(r, d, stored_k, expected[static_cast<size_t>(d)], epsilon * std::fabs(expected[static_cast<size_t>(d)]) + 1e-5);
+                const double stored_k = reference::cache_value(
+                    cache.layer, cache.layer.index(slot / 16, false, head, slot % 16) + d);
+                const double stored_v = reference::cache_value(
+                    cache.layer, cache.layer.index(slot / 16, true, head, slot % 16) + d);
+                k_worst.add(r, d, stored_k, expected[static_cast<size_t>(d)],
+                            epsilon * std::fabs(expected[static_cast<size_t>(d)]) + 1e-5);
                 const float rounded = dtype == DType::kF32   ? v[d]
                                       : dtype == DType::kF16 ? static_cast<float>(f16(v[d]))
                                                              : static_cast<float>(bf16(v[d]));
@@ -254,7 +291,8 @@ TEST(QkNormRopeStore, rotates_q_and_writes_k_and_v_at_the_slots) {
               }
             }
           }
-          const std::string what = fmt::format("{} {} head {} norm {}", cpu_isa_name(isa), dtype_name(dtype), head_dim, with_norm);
+          const std::string what = fmt::format("{} {} head {} norm {}", cpu_isa_name(isa),
+                                               dtype_name(dtype), head_dim, with_norm);
           q_worst.expect_within(what + " q");
           k_worst.expect_within(what + " k");
           v_worst.expect_within(what + " v");
@@ -262,8 +300,12 @@ TEST(QkNormRopeStore, rotates_q_and_writes_k_and_v_at_the_slots) {
           const size_t size = dtype_size(dtype);
           for (int slot : {0, 7, 42}) {
             for (bool value : {false, true}) {
-              const auto at = static_cast<size_t>(cache.layer.index(slot / 16, value, 1, slot % 16)) * size;
-              EXPECT_EQ(std::memcmp(&cache.bytes[at], &untouched[at], static_cast<size_t>(head_dim) * size), 0) << what << " slot " << slot;
+              const auto at =
+                  static_cast<size_t>(cache.layer.index(slot / 16, value, 1, slot % 16)) * size;
+              EXPECT_EQ(std::memcmp(&cache.bytes[at], &untouched[at],
+                                    static_cast<size_t>(head_dim) * size),
+                        0)
+                  << what << " slot " << slot;
             }
           }
         }

@@ -13,13 +13,17 @@ using quant::Layout;
 // A matrix packed for the CPU, with room beyond its bytes that must stay as it was.
 struct Packed {
   explicit Packed(const reference::StoredMatrix& stored, bool with_bias = false)
-      : bytes(static_cast<size_t>(packed_bytes(stored.format, Layout::kRows16, stored.n, stored.k))),
+      : bytes(
+            static_cast<size_t>(packed_bytes(stored.format, Layout::kRows16, stored.n, stored.k))),
         bias(reference::random_floats(stored.n, 99)) {
     // In two pieces, as a loader does.
     const int64_t split = std::min<int64_t>(stored.n, stored.n / 32 * 16);
-    repack_rows(stored.format, Layout::kRows16, stored.n, stored.k, 0, split, stored.row(0), bytes.data());
-    repack_rows(stored.format, Layout::kRows16, stored.n, stored.k, split, stored.n - split, stored.row(split), bytes.data());
-    weight = {stored.format, Layout::kRows16, stored.n, stored.k, bytes.data(), with_bias ? bias.data() : nullptr};
+    repack_rows(stored.format, Layout::kRows16, stored.n, stored.k, 0, split, stored.row(0),
+                bytes.data());
+    repack_rows(stored.format, Layout::kRows16, stored.n, stored.k, split, stored.n - split,
+                stored.row(split), bytes.data());
+    weight = {stored.format, Layout::kRows16, stored.n,
+              stored.k,      bytes.data(),    with_bias ? bias.data() : nullptr};
   }
   std::vector<std::byte> bytes;
   std::vector<float> bias;
@@ -34,14 +38,18 @@ std::vector<Shape> shapes_of(Format format) {
   switch (format) {
     case Format::kF32:
     case Format::kF16:
-    case Format::kBF16: return {{1, 1}, {16, 2}, {17, 33}, {48, 64}, {50, 129}};
-    case Format::kQ6_K: return {{1, 256}, {33, 256}, {48, 512}};
-    default: return {{1, 32}, {17, 64}, {48, 96}, {50, 576}};
+    case Format::kBF16:
+      return {{1, 1}, {16, 2}, {17, 33}, {48, 64}, {50, 129}};
+    case Format::kQ6_K:
+      return {{1, 256}, {33, 256}, {48, 512}};
+    default:
+      return {{1, 32}, {17, 64}, {48, 96}, {50, 576}};
   }
 }
 
 std::string name_of(Format format, CpuIsa isa, int64_t n, int64_t k, int64_t rows) {
-  return fmt::format("{} {} n {} k {} rows {}", quant::info(format).name, cpu_isa_name(isa), n, k, rows);
+  return fmt::format("{} {} n {} k {} rows {}", quant::info(format).name, cpu_isa_name(isa), n, k,
+                     rows);
 }
 
 TEST(Linear, equals_the_reference_for_every_format_isa_shape_and_row_count) {
@@ -61,12 +69,17 @@ TEST(Linear, equals_the_reference_for_every_format_isa_shape_and_row_count) {
           linear(device.ex, view(x, {rows, shape.k}), group, view(y, {rows, shape.n}));
           Worst worst;
           for (int64_t r = 0; r < rows; ++r) {
-            const auto input = reference::rounded_input(&x[static_cast<size_t>(r * shape.k)], shape.k, format);
+            const auto input =
+                reference::rounded_input(&x[static_cast<size_t>(r * shape.k)], shape.k, format);
             for (int64_t i = 0; i < shape.n; ++i) {
               const reference::Sum sum = reference::dot(input, weights[static_cast<size_t>(i)]);
-              const double bias = packed.weight.bias != nullptr ? double{packed.bias[static_cast<size_t>(i)]} : 0.0;
-              // Blocks with an offset or a minimum pass larger numbers than their result: Q4_1's minimum is about 7.5 steps away.
-              const double tolerance = 6e-8 * (8 + std::sqrt(double(shape.k))) * (4 * sum.magnitude + std::fabs(bias)) + 1e-6;
+              const double bias =
+                  packed.weight.bias != nullptr ? double{packed.bias[static_cast<size_t>(i)]} : 0.0;
+              // Blocks with an offset or a minimum pass larger numbers than their result: Q4_1's
+              // minimum is about 7.5 steps away.
+              const double tolerance =
+                  6e-8 * (8 + std::sqrt(double(shape.k))) * (4 * sum.magnitude + std::fabs(bias)) +
+                  1e-6;
               worst.add(r, i, y[static_cast<size_t>(r * shape.n + i)], sum.value + bias, tolerance);
             }
           }
@@ -111,7 +124,8 @@ TEST(Linear, the_number_of_threads_does_not_change_a_bit) {
         std::vector<float> y = poisoned(rows * n);
         linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
         if (threads == 1) expected = y;
-        EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * n)) << name_of(row_of_table.format, isa, n, k, rows);
+        EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * n))
+            << name_of(row_of_table.format, isa, n, k, rows);
       }
     }
   }
@@ -124,7 +138,8 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
   const Packed c(reference::random_matrix(Format::kBF16, 20, k, 9));
   const Packed d(reference::random_matrix(Format::kQ4_0, 18, k, 10), /*with_bias=*/true);
   std::vector<float> x = reference::random_floats(rows * k, 11);
-  for (const auto& parts : {std::array{&a, &b, &c}, std::array{&a, &b, &d}, std::array{&d, &c, &a}}) {
+  for (const auto& parts :
+       {std::array{&a, &b, &c}, std::array{&a, &b, &d}, std::array{&d, &c, &a}}) {
     quant::LinearGroup group;
     for (const Packed* part : parts) group.parts[static_cast<size_t>(group.count++)] = part->weight;
     for (CpuIsa isa : available_isas()) {
@@ -140,14 +155,16 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
         std::vector<float> expected = poisoned(rows * n);
         linear(device.ex, view(x, {rows, k}), single, view(expected, {rows, n}));
         for (int64_t r = 0; r < rows; ++r) {
-          EXPECT_TRUE(same_bits(&y[static_cast<size_t>(r * stride + column)], &expected[static_cast<size_t>(r * n)], n))
+          EXPECT_TRUE(same_bits(&y[static_cast<size_t>(r * stride + column)],
+                                &expected[static_cast<size_t>(r * n)], n))
               << cpu_isa_name(isa) << " row " << r << " from column " << column;
         }
         column += n;
       }
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t i = group.n(); i < stride; ++i) {
-          EXPECT_TRUE(std::isnan(y[static_cast<size_t>(r * stride + i)])) << "written beyond the outputs";
+          EXPECT_TRUE(std::isnan(y[static_cast<size_t>(r * stride + i)]))
+              << "written beyond the outputs";
         }
       }
     }
@@ -165,7 +182,8 @@ TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
       std::vector<float> none;
       linear(device.ex, view(none, {0, k}), group, view(none, {0, n}));
       std::vector<float> x(static_cast<size_t>(3 * k), 0.0f);
-      for (int64_t i = 0; i < k; ++i) {  // the largest integers of both signs, one huge and one tiny block
+      for (int64_t i = 0; i < k;
+           ++i) {  // the largest integers of both signs, one huge and one tiny block
         x[static_cast<size_t>(k + i)] = i % 2 == 0 ? 5.0f : -5.0f;
         x[static_cast<size_t>(2 * k + i)] = i < 32 ? 1e30f : 1e-30f;
       }
@@ -176,7 +194,8 @@ TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
         const auto input = reference::rounded_input(&x[static_cast<size_t>(r * k)], k, format);
         for (int64_t i = 0; i < n; ++i) {
           const reference::Sum sum = reference::dot(input, stored.row_values(i));
-          worst.add(r, i, y[static_cast<size_t>(r * n + i)], sum.value, 4e-6 * sum.magnitude + 1e-9);
+          worst.add(r, i, y[static_cast<size_t>(r * n + i)], sum.value,
+                    4e-6 * sum.magnitude + 1e-9);
         }
       }
       worst.expect_within(name_of(format, isa, n, k, 3));
@@ -184,15 +203,20 @@ TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
   }
 }
 
-// Weights at the ends of their range times inputs at the ends of theirs: where 16-bit sums would saturate.
+// Weights at the ends of their range times inputs at the ends of theirs: where 16-bit sums would
+// saturate.
 TEST(Linear, extreme_integers_do_not_saturate) {
   const int64_t n = 16, k = 256;
   for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ8_0, Format::kQ6_K}) {
     std::vector<float> values(static_cast<size_t>(k));
-    reference::StoredMatrix stored{format, n, k, std::vector<std::byte>(static_cast<size_t>(n * quant::row_bytes(format, k)))};
+    reference::StoredMatrix stored{
+        format, n, k, std::vector<std::byte>(static_cast<size_t>(n * quant::row_bytes(format, k)))};
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < k; ++j) values[static_cast<size_t>(j)] = (j + i) % (i + 1) == 0 ? -1.0f : (i % 2 == 0 ? 1.0f : -1.0f);
-      quant::pack_row(format, values.data(), k, stored.bytes.data() + i * quant::row_bytes(format, k));
+      for (int64_t j = 0; j < k; ++j)
+        values[static_cast<size_t>(j)] =
+            (j + i) % (i + 1) == 0 ? -1.0f : (i % 2 == 0 ? 1.0f : -1.0f);
+      quant::pack_row(format, values.data(), k,
+                      stored.bytes.data() + i * quant::row_bytes(format, k));
     }
     const Packed packed(stored);
     const quant::LinearGroup group{{packed.weight}, 1};
@@ -204,7 +228,8 @@ TEST(Linear, extreme_integers_do_not_saturate) {
         linear(device.ex, view(x, {1, k}), group, view(y, {1, n}));
         Worst worst;
         for (int64_t i = 0; i < n; ++i) {
-          const reference::Sum sum = reference::dot(reference::rounded_input(x.data(), k, format), stored.row_values(i));
+          const reference::Sum sum =
+              reference::dot(reference::rounded_input(x.data(), k, format), stored.row_values(i));
           worst.add(0, i, y[static_cast<size_t>(i)], sum.value, 1e-5 * sum.magnitude);
         }
         worst.expect_within(name_of(format, isa, n, k, 1));
@@ -220,7 +245,8 @@ TEST(Linear, workspace_is_what_it_says) {
     std::vector<float> x = reference::random_floats(rows * k, 14);
     std::vector<float> y = poisoned(rows * n);
     Device device(CpuIsa::kPortable, /*threads=*/1, linear_workspace_bytes(rows, k));
-    linear(device.ex, view(x, {rows, k}), {{packed.weight}, 1}, view(y, {rows, n}));  // dies if the arena is too small
+    linear(device.ex, view(x, {rows, k}), {{packed.weight}, 1},
+           view(y, {rows, n}));  // dies if the arena is too small
     EXPECT_FALSE(std::isnan(y.back()));
   }
 }
@@ -228,16 +254,19 @@ TEST(Linear, workspace_is_what_it_says) {
 TEST(Rows16, unpacks_every_row_exactly_and_stays_near_the_files_size) {
   for (const quant::FormatInfo& row_of_table : quant::formats()) {
     for (const Shape& shape : shapes_of(row_of_table.format)) {
-      const reference::StoredMatrix stored = reference::random_matrix(row_of_table.format, shape.n, shape.k, 15);
+      const reference::StoredMatrix stored =
+          reference::random_matrix(row_of_table.format, shape.n, shape.k, 15);
       const Packed packed(stored);
       for (int64_t i = 0; i < shape.n; ++i) {
         std::vector<float> values = poisoned(shape.k);
         unpack_packed_row(packed.weight, i, values.data());
-        ASSERT_TRUE(same_bits(values.data(), stored.row_values(i).data(), shape.k)) << row_of_table.name << " row " << i;
+        ASSERT_TRUE(same_bits(values.data(), stored.row_values(i).data(), shape.k))
+            << row_of_table.name << " row " << i;
       }
     }
     const double file = double(2048 * quant::row_bytes(row_of_table.format, 2048));
-    EXPECT_LE(double(packed_bytes(row_of_table.format, Layout::kRows16, 2048, 2048)), file * 1.01) << row_of_table.name;
+    EXPECT_LE(double(packed_bytes(row_of_table.format, Layout::kRows16, 2048, 2048)), file * 1.01)
+        << row_of_table.name;
   }
 }
 
@@ -246,7 +275,8 @@ TEST(Embedding, equals_the_unpacked_rows_in_both_layouts) {
     const int64_t n = 70, k = 256;
     reference::StoredMatrix stored = reference::random_matrix(row_of_table.format, n, k, 16);
     const Packed packed(stored);
-    const quant::LinearWeight row_major{stored.format, Layout::kRowMajor, n, k, stored.bytes.data(), nullptr};
+    const quant::LinearWeight row_major{stored.format, Layout::kRowMajor, n, k, stored.bytes.data(),
+                                        nullptr};
     std::vector<int32_t> ids = {0, 69, 15, 16, 15, 31};
     for (const quant::LinearWeight& table : {packed.weight, row_major}) {
       for (int threads : {1, 3}) {
@@ -254,7 +284,9 @@ TEST(Embedding, equals_the_unpacked_rows_in_both_layouts) {
         std::vector<float> y = poisoned(6 * k);
         embedding(device.ex, view(ids, {6}), table, view(y, {6, k}));
         for (size_t i = 0; i < ids.size(); ++i) {
-          EXPECT_TRUE(same_bits(&y[i * static_cast<size_t>(k)], stored.row_values(ids[i]).data(), k)) << row_of_table.name;
+          EXPECT_TRUE(
+              same_bits(&y[i * static_cast<size_t>(k)], stored.row_values(ids[i]).data(), k))
+              << row_of_table.name;
         }
       }
     }

@@ -1,4 +1,5 @@
-// What every op test needs: an Exec for a forced instruction set and thread count, poisoned outputs, the comparison.
+// What every op test needs: an Exec for a forced instruction set and thread count, poisoned
+// outputs, the comparison.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -63,8 +64,9 @@ class Worst {
   }
   void expect_within(const std::string& what) const {
     ASSERT_GT(count_, 0) << what << ": nothing was compared";
-    EXPECT_LE(share_, 1.0) << what << ": worst of " << count_ << " at [" << row_ << ", " << column_ << "]: actual "
-                           << actual_ << ", expected " << expected_ << ", tolerance " << tolerance_;
+    EXPECT_LE(share_, 1.0) << what << ": worst of " << count_ << " at [" << row_ << ", " << column_
+                           << "]: actual " << actual_ << ", expected " << expected_
+                           << ", tolerance " << tolerance_;
   }
 
  private:

@@ -1,4 +1,5 @@
-// Every operation in naive loops with double sums: what the kernels are compared with, and what bench_ops verifies against.
+// Every operation in naive loops with double sums: what the kernels are compared with, and what
+// bench_ops verifies against.
 #pragma once
 
 #include <algorithm>
@@ -40,10 +41,13 @@ struct StoredMatrix {
 };
 
 inline StoredMatrix random_matrix(quant::Format format, int64_t n, int64_t k, uint32_t seed) {
-  StoredMatrix matrix{format, n, k, std::vector<std::byte>(static_cast<size_t>(n * quant::row_bytes(format, k)))};
+  StoredMatrix matrix{format, n, k,
+                      std::vector<std::byte>(static_cast<size_t>(n * quant::row_bytes(format, k)))};
   for (int64_t i = 0; i < n; ++i) {
-    const std::vector<float> values = random_floats(k, seed + static_cast<uint32_t>(i) * 7919u, 0.3f);
-    quant::pack_row(format, values.data(), k, matrix.bytes.data() + i * quant::row_bytes(format, k));
+    const std::vector<float> values =
+        random_floats(k, seed + static_cast<uint32_t>(i) * 7919u, 0.3f);
+    quant::pack_row(format, values.data(), k,
+                    matrix.bytes.data() + i * quant::row_bytes(format, k));
   }
   return matrix;
 }
@@ -61,7 +65,8 @@ inline std::vector<double> rounded_input(const float* x, int64_t k, quant::Forma
     float largest = 0;
     for (int64_t i = b; i < end; ++i) largest = std::max(largest, std::fabs(x[i]));
     const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-    for (int64_t i = b; i < end; ++i) rounded[static_cast<size_t>(i)] = double{std::nearbyint(x[i] * inverse)} * (largest / 127.0f);
+    for (int64_t i = b; i < end; ++i)
+      rounded[static_cast<size_t>(i)] = double{std::nearbyint(x[i] * inverse)} * (largest / 127.0f);
   }
   return rounded;
 }
@@ -80,7 +85,8 @@ inline Sum dot(const std::vector<double>& x, const std::vector<float>& w) {
   return sum;
 }
 
-inline void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int64_t dim, double* y) {
+inline void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int64_t dim,
+                         double* y) {
   double squares = 0;
   for (int64_t i = 0; i < dim; ++i) {
     if (delta != nullptr) x[i] += delta[i];
@@ -93,7 +99,8 @@ inline void add_rms_norm(float* x, const float* delta, const float* weight, floa
 inline double silu_mul(double gate, double up) { return gate / (1.0 + std::exp(-gate)) * up; }
 
 // One head, normalised if weight is given, then rotated: pairs (i, i + half).
-inline std::vector<double> norm_rope(const float* x, const float* weight, float eps, const float* cos_sin, int head_dim) {
+inline std::vector<double> norm_rope(const float* x, const float* weight, float eps,
+                                     const float* cos_sin, int head_dim) {
   std::vector<double> v(x, x + head_dim);
   if (weight != nullptr) {
     double squares = 0;
@@ -115,22 +122,28 @@ inline std::vector<double> norm_rope(const float* x, const float* weight, float 
 // One element of the cache as a float.
 inline float cache_value(const kv::KvLayer& cache, int64_t index) {
   switch (cache.dtype) {
-    case DType::kF16: return static_cast<float>(static_cast<const f16*>(cache.data)[index]);
-    case DType::kBF16: return static_cast<float>(static_cast<const bf16*>(cache.data)[index]);
-    default: return static_cast<const float*>(cache.data)[index];
+    case DType::kF16:
+      return static_cast<float>(static_cast<const f16*>(cache.data)[index]);
+    case DType::kBF16:
+      return static_cast<float>(static_cast<const bf16*>(cache.data)[index]);
+    default:
+      return static_cast<const float*>(cache.data)[index];
   }
 }
 
 // One query head at one position.
-inline std::vector<double> attend(const float* q, int position, const int32_t* block_table, const kv::KvLayer& cache,
-                                  int kv_head, const ops::AttentionParams& params, int q_head) {
+inline std::vector<double> attend(const float* q, int position, const int32_t* block_table,
+                                  const kv::KvLayer& cache, int kv_head,
+                                  const ops::AttentionParams& params, int q_head) {
   const int first = params.window > 0 ? std::max(position - params.window + 1, 0) : 0;
   std::vector<double> scores;
   double max = params.sinks != nullptr ? double{params.sinks[q_head]} : -INFINITY;
   for (int key = first; key <= position; ++key) {
-    const int64_t at = cache.index(block_table[key / kv::kBlockTokens], false, kv_head, key % kv::kBlockTokens);
+    const int64_t at =
+        cache.index(block_table[key / kv::kBlockTokens], false, kv_head, key % kv::kBlockTokens);
     double score = 0;
-    for (int d = 0; d < cache.head_dim; ++d) score += double{q[d]} * double{cache_value(cache, at + d)};
+    for (int d = 0; d < cache.head_dim; ++d)
+      score += double{q[d]} * double{cache_value(cache, at + d)};
     scores.push_back(score * double{params.scale});
     max = std::max(max, scores.back());
   }
@@ -139,8 +152,10 @@ inline std::vector<double> attend(const float* q, int position, const int32_t* b
   for (int key = first; key <= position; ++key) {
     const double weight = std::exp(scores[static_cast<size_t>(key - first)] - max);
     sum += weight;
-    const int64_t at = cache.index(block_table[key / kv::kBlockTokens], true, kv_head, key % kv::kBlockTokens);
-    for (int d = 0; d < cache.head_dim; ++d) out[static_cast<size_t>(d)] += weight * double{cache_value(cache, at + d)};
+    const int64_t at =
+        cache.index(block_table[key / kv::kBlockTokens], true, kv_head, key % kv::kBlockTokens);
+    for (int d = 0; d < cache.head_dim; ++d)
+      out[static_cast<size_t>(d)] += weight * double{cache_value(cache, at + d)};
   }
   for (double& value : out) value /= sum;
   return out;

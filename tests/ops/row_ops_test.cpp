@@ -20,21 +20,25 @@ TEST(AddRmsNorm, equals_the_reference_for_odd_dims_with_and_without_delta) {
           std::vector<float> x = x0;
           std::vector<float> y = poisoned(rows * dim);
           const TensorView d = with_delta ? view(delta, {rows, dim}) : TensorView{};
-          add_rms_norm(device.ex, view(x, {rows, dim}), d, view(weight, {dim}), 1e-5f, view(y, {rows, dim}));
+          add_rms_norm(device.ex, view(x, {rows, dim}), d, view(weight, {dim}), 1e-5f,
+                       view(y, {rows, dim}));
           Worst worst;
           std::vector<float> expected_x = x0;
           std::vector<double> expected(static_cast<size_t>(dim));
           for (int64_t r = 0; r < rows; ++r) {
             float* row = &expected_x[static_cast<size_t>(r * dim)];
-            reference::add_rms_norm(row, with_delta ? &delta[static_cast<size_t>(r * dim)] : nullptr, weight.data(), 1e-5f, dim,
-                                    expected.data());
+            reference::add_rms_norm(row,
+                                    with_delta ? &delta[static_cast<size_t>(r * dim)] : nullptr,
+                                    weight.data(), 1e-5f, dim, expected.data());
             for (int64_t i = 0; i < dim; ++i) {
               const double value = expected[static_cast<size_t>(i)];
-              worst.add(r, i, y[static_cast<size_t>(r * dim + i)], value, 2e-6 * std::fabs(value) + 1e-7);
+              worst.add(r, i, y[static_cast<size_t>(r * dim + i)], value,
+                        2e-6 * std::fabs(value) + 1e-7);
             }
           }
           worst.expect_within(fmt::format("{} rows {} dim {}", cpu_isa_name(isa), rows, dim));
-          EXPECT_TRUE(same_bits(x.data(), expected_x.data(), rows * dim)) << "the residual itself is exact";
+          EXPECT_TRUE(same_bits(x.data(), expected_x.data(), rows * dim))
+              << "the residual itself is exact";
         }
       }
     }
@@ -51,7 +55,8 @@ TEST(AddRmsNorm, rows_alone_and_any_thread_count_give_the_same_bits) {
       Device device(isa, threads);
       std::vector<float> x = x0;
       std::vector<float> y = poisoned(rows * dim);
-      add_rms_norm(device.ex, view(x, {rows, dim}), {}, view(weight, {dim}), 1e-6f, view(y, {rows, dim}));
+      add_rms_norm(device.ex, view(x, {rows, dim}), {}, view(weight, {dim}), 1e-6f,
+                   view(y, {rows, dim}));
       if (threads == 1) expected = y;
       EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * dim));
     }
@@ -69,7 +74,8 @@ TEST(SiluMul, equals_the_reference_over_the_whole_range_in_place_and_not) {
   for (int64_t dim : {1, 15, 16, 1536}) {
     for (int64_t rows : {1, 5, 33}) {
       std::vector<float> source = reference::random_floats(rows * 2 * dim, 6, 4.0f);
-      for (size_t i = 0; i < source.size(); i += 13) source[i] *= 40.0f;  // up to +-500: exp over- and underflows
+      for (size_t i = 0; i < source.size(); i += 13)
+        source[i] *= 40.0f;  // up to +-500: exp over- and underflows
       for (CpuIsa isa : available_isas()) {
         for (bool in_place : {false, true}) {
           Device device(isa, /*threads=*/2);
@@ -102,10 +108,13 @@ TEST(GatherRows, copies_in_any_order_and_repeats) {
   std::vector<float> y = poisoned(4 * dim);
   gather_rows(device.ex, view(x, {rows, dim}), view(index, {4}), view(y, {4, dim}));
   for (size_t i = 0; i < index.size(); ++i) {
-    EXPECT_TRUE(same_bits(&y[i * static_cast<size_t>(dim)], &x[static_cast<size_t>(index[i]) * static_cast<size_t>(dim)], dim));
+    EXPECT_TRUE(same_bits(&y[i * static_cast<size_t>(dim)],
+                          &x[static_cast<size_t>(index[i]) * static_cast<size_t>(dim)], dim));
   }
   std::vector<int32_t> outside = {9};
-  EXPECT_DEATH(gather_rows(device.ex, view(x, {rows, dim}), view(outside, {1}), view(y, {4, dim}).rows(0, 1)), "row 9 of 9");
+  EXPECT_DEATH(gather_rows(device.ex, view(x, {rows, dim}), view(outside, {1}),
+                           view(y, {4, dim}).rows(0, 1)),
+               "row 9 of 9");
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ namespace {
 
 std::vector<uint8_t> from_hex(const std::string& hex) {
   std::vector<uint8_t> bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes.push_back(static_cast<uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -103,7 +104,8 @@ TEST(Formats, nibble_order_and_signs_of_hand_made_blocks) {
   for (float value : y) EXPECT_EQ(value, -32.0f);
 }
 
-// Random blocks of every type (tests/data/quant/gguf_blocks.txt): unpack is exact; pack gives the reference's bytes.
+// Random blocks of every type (tests/data/quant/gguf_blocks.txt): unpack is exact; pack gives the
+// reference's bytes.
 TEST(Formats, unpack_and_pack_equal_the_reference_on_golden_blocks) {
   std::ifstream in(DONAR_TEST_DATA "/quant/gguf_blocks.txt");
   ASSERT_TRUE(in.good());
@@ -137,7 +139,8 @@ TEST(Formats, unpack_and_pack_equal_the_reference_on_golden_blocks) {
       if (kind == "quantized") {
         std::vector<uint8_t> packed(stride);
         pack_row(format->format, &source[static_cast<size_t>(r * k)], k, packed.data());
-        EXPECT_EQ(std::memcmp(packed.data(), &blocks[static_cast<size_t>(r) * stride], stride), 0) << type << " row " << r;
+        EXPECT_EQ(std::memcmp(packed.data(), &blocks[static_cast<size_t>(r) * stride], stride), 0)
+            << type << " row " << r;
       }
     }
     ++compared;
@@ -148,10 +151,11 @@ TEST(Formats, unpack_and_pack_equal_the_reference_on_golden_blocks) {
 TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
   std::mt19937 generator(1);
   std::normal_distribution<float> normal(0.0f, 0.7f);
-  // The largest error over the block's largest magnitude: half a step of the format, and the f16 scale's rounding.
-  const std::pair<const char*, double> bounds[] = {{"F32", 0.0},          {"F16", 1.0 / 2048},    {"BF16", 1.0 / 256},
-                                                   {"Q4_0", 0.13},        {"Q4_1", 0.075},        {"Q8_0", 0.5 / 127 + 0.001},
-                                                   {"Q6_K", 0.04}};
+  // The largest error over the block's largest magnitude: half a step of the format, and the f16
+  // scale's rounding.
+  const std::pair<const char*, double> bounds[] = {
+      {"F32", 0.0},    {"F16", 1.0 / 2048},         {"BF16", 1.0 / 256}, {"Q4_0", 0.13},
+      {"Q4_1", 0.075}, {"Q8_0", 0.5 / 127 + 0.001}, {"Q6_K", 0.04}};
   for (const auto& [name, bound] : bounds) {
     const FormatInfo* format = find(name);
     const int n = format->block_values;
@@ -167,7 +171,8 @@ TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
       format->unpack(block.data(), back.data());
       for (int i = 0; i < n; ++i) {
         const auto at = static_cast<size_t>(i);
-        ASSERT_LE(std::fabs(values[at] - back[at]), bound * largest + 1e-12) << name << " value " << i << " of trial " << trial;
+        ASSERT_LE(std::fabs(values[at] - back[at]), bound * largest + 1e-12)
+            << name << " value " << i << " of trial " << trial;
       }
     }
   }
@@ -176,8 +181,10 @@ TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
 TEST(Formats, packing_what_was_unpacked_keeps_the_values) {
   std::mt19937 generator(2);
   for (const FormatInfo& format : formats()) {
-    if (format.format == Format::kQ6_K) continue;  // its scales are searched: a second pass may find better ones
-    std::vector<float> values(static_cast<size_t>(format.block_values)), once(values.size()), twice(values.size());
+    if (format.format == Format::kQ6_K)
+      continue;  // its scales are searched: a second pass may find better ones
+    std::vector<float> values(static_cast<size_t>(format.block_values)), once(values.size()),
+        twice(values.size());
     std::vector<uint8_t> block(static_cast<size_t>(format.block_bytes));
     std::normal_distribution<float> normal;
     for (float& value : values) value = normal(generator);
@@ -185,7 +192,8 @@ TEST(Formats, packing_what_was_unpacked_keeps_the_values) {
     format.unpack(block.data(), once.data());
     format.pack(once.data(), block.data());
     format.unpack(block.data(), twice.data());
-    for (size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(twice[i], once[i], 1e-3 * std::fabs(once[i]) + 1e-3) << format.name << " " << i;
+    for (size_t i = 0; i < once.size(); ++i)
+      EXPECT_NEAR(twice[i], once[i], 1e-3 * std::fabs(once[i]) + 1e-3) << format.name << " " << i;
   }
 }
 

@@ -16,7 +16,8 @@ TEST(MemoryLedger, refuses_beyond_the_limit_with_needed_and_left) {
   const Result<void> refused = ledger.reserve(MemoryUse::kKv, 500000);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
-  EXPECT_NE(refused.error().message.find("kv need 500.0 kB, but 400.0 kB of 1.0 MB are left"), std::string::npos)
+  EXPECT_NE(refused.error().message.find("kv need 500.0 kB, but 400.0 kB of 1.0 MB are left"),
+            std::string::npos)
       << refused.error().message;
   EXPECT_EQ(ledger.used(MemoryUse::kKv), 0u) << "a refusal takes nothing";
   ASSERT_TRUE(ledger.reserve(MemoryUse::kKv, 400000)) << "exactly to the limit";
@@ -84,7 +85,8 @@ TEST(Buffer, is_zero_aligned_and_given_back) {
     ASSERT_TRUE(buffer);
     EXPECT_EQ(buffer->size(), bytes);
     EXPECT_EQ(ledger.used(MemoryUse::kWeights), bytes);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % (bytes >= (2 << 20) ? 2 << 20 : 64), 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % (bytes >= (2 << 20) ? 2 << 20 : 64),
+              0u);
     for (uint64_t i = 0; i < bytes; i += 997) ASSERT_EQ(buffer->data()[i], std::byte{0});
     buffer->data()[bytes - 1] = std::byte{1};
   }

@@ -1,6 +1,7 @@
-// Paged attention over a Vec, one item: up to 64 query rows that share one kv head. Keys come in tiles of 64 at absolute positions,
-// expanded to float once per tile and shared by all rows; online softmax inside a split of 512 keys, splits merged in order.
-// Whatever a row's neighbours are, its own sums run over the same keys in the same order.
+// Paged attention over a Vec, one item: up to 64 query rows that share one kv head. Keys come in
+// tiles of 64 at absolute positions, expanded to float once per tile and shared by all rows; online
+// softmax inside a split of 512 keys, splits merged in order. Whatever a row's neighbours are, its
+// own sums run over the same keys in the same order.
 #pragma once
 
 #include <cmath>
@@ -15,13 +16,14 @@ namespace donar::ops::cpu {
 // Head vectors are padded to 16 floats in scratch, so that every Vec divides them.
 constexpr int padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
 
-// The item's scratch, carved out of AttentionItem::scratch. Everything here is a template over V, also what does not need it: an
-// inline function shared by the files of several instruction sets would be linked from any one of them.
+// The item's scratch, carved out of AttentionItem::scratch. Everything here is a template over V,
+// also what does not need it: an inline function shared by the files of several instruction sets
+// would be linked from any one of them.
 template <class V>
 struct AttentionScratch {
-  float* keys;     // [head_dim][64]: transposed, lanes are keys
-  float* values;   // [64][padded head]
-  float* weights;  // [rows][64]: scores, then exponentials
+  float* keys;          // [head_dim][64]: transposed, lanes are keys
+  float* values;        // [64][padded head]
+  float* weights;       // [rows][64]: scores, then exponentials
   AttentionPart part;   // of this split
   AttentionPart total;  // of the splits before
 
@@ -58,7 +60,8 @@ struct CacheType {
   }
 };
 
-// Where the keys (or values) of the tile's four blocks begin; null for blocks that hold nothing visible.
+// Where the keys (or values) of the tile's four blocks begin; null for blocks that hold nothing
+// visible.
 struct TileBlocks {
   const std::byte* at[kAttentionTile / kv::kBlockTokens];
 };
@@ -70,12 +73,14 @@ TileBlocks tile_blocks(const AttentionItem& item, int base, int count, int64_t o
     blocks.at[b] = nullptr;
     if (b * kv::kBlockTokens >= count) continue;
     const int64_t block = item.block_table[base / kv::kBlockTokens + b];
-    blocks.at[b] = static_cast<const std::byte*>(item.cache) + (block * item.block_elements + offset) * CacheType<V, kType>::kBytes;
+    blocks.at[b] = static_cast<const std::byte*>(item.cache) +
+                   (block * item.block_elements + offset) * CacheType<V, kType>::kBytes;
   }
   return blocks;
 }
 
-// The tile's keys, transposed. Slots behind the last key of a block are read too, whatever they hold: their scores are masked.
+// The tile's keys, transposed. Slots behind the last key of a block are read too, whatever they
+// hold: their scores are masked.
 template <class V, DType kType>
 void load_keys(const TileBlocks& blocks, int head_dim, float* keys) {
   using Cache = CacheType<V, kType>;
@@ -92,14 +97,16 @@ void load_keys(const TileBlocks& blocks, int head_dim, float* keys) {
       for (; d + 2 * kLanes <= head_dim; d += 2 * kLanes) {
         typename V::F pairs[kLanes];
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) pairs[i] = V::load(reinterpret_cast<const float*>(row + i * stride + d * 2));
+        for (int i = 0; i < kLanes; ++i)
+          pairs[i] = V::load(reinterpret_cast<const float*>(row + i * stride + d * 2));
         V::transpose(pairs);
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; ++i) {
           const typename V::B word = V::as_bytes(pairs[i]);
           float* at = out + (d + 2 * i) * kAttentionTile;
           V::store(at, kType == DType::kBF16 ? V::first_bf16(word) : V::first_f16(word));
-          V::store(at + kAttentionTile, kType == DType::kBF16 ? V::second_bf16(word) : V::second_f16(word));
+          V::store(at + kAttentionTile,
+                   kType == DType::kBF16 ? V::second_bf16(word) : V::second_f16(word));
         }
       }
     }
@@ -122,11 +129,14 @@ void load_values(const TileBlocks& blocks, int count, int head_dim, float* value
   using Cache = CacheType<V, kType>;
   const int head = padded_head(head_dim);
   for (int key = 0; key < count; ++key) {
-    const std::byte* row = blocks.at[key / kv::kBlockTokens] + key % kv::kBlockTokens * int64_t{head_dim} * Cache::kBytes;
+    const std::byte* row = blocks.at[key / kv::kBlockTokens] +
+                           key % kv::kBlockTokens * int64_t{head_dim} * Cache::kBytes;
     for (int d = 0; d < head; d += V::kLanes) {
       const int dims = head_dim - d < V::kLanes ? head_dim - d : V::kLanes;
       typename V::F v = V::zero();
-      if (dims > 0) v = dims == V::kLanes ? Cache::load(row + d * Cache::kBytes) : Cache::load_n(row + d * Cache::kBytes, dims);
+      if (dims > 0)
+        v = dims == V::kLanes ? Cache::load(row + d * Cache::kBytes)
+                              : Cache::load_n(row + d * Cache::kBytes, dims);
       V::store(values + key * head + d, v);
     }
   }
@@ -151,14 +161,17 @@ void score_rows(const float* const (&q)[R], int head_dim, const float* keys, flo
       }
     }
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < kVectors; ++v) V::store(scores + r * kAttentionTile + first + v * V::kLanes, sum[r][v]);
+      for (int v = 0; v < kVectors; ++v)
+        V::store(scores + r * kAttentionTile + first + v * V::kLanes, sum[r][v]);
     }
   }
 }
 
-// part[r] = part[r] * decay[r] + weights[r] . the first `count` values; those lie as kType in blocks, `width` elements apart.
+// part[r] = part[r] * decay[r] + weights[r] . the first `count` values; those lie as kType in
+// blocks, `width` elements apart.
 template <class V, int R, DType kType>
-void add_values(const float* weights, const float (&decay)[R], const TileBlocks& blocks, int count, int width, float* part) {
+void add_values(const float* weights, const float (&decay)[R], const TileBlocks& blocks, int count,
+                int width, float* part) {
   constexpr int kVectors = V::kKeyVectors;
   constexpr int kBytes = CacheType<V, kType>::kBytes;
   int d = 0;
@@ -175,7 +188,8 @@ void add_values(const float* weights, const float (&decay)[R], const TileBlocks&
       const float* weight = weights + first;
       for (int key = 0; key < keys; ++key, at += int64_t{width} * kBytes, ++weight) {
         typename V::F value[kWide];
-        for (int v = 0; v < kWide; ++v) value[v] = CacheType<V, kType>::load(at + v * V::kLanes * kBytes);
+        for (int v = 0; v < kWide; ++v)
+          value[v] = CacheType<V, kType>::load(at + v * V::kLanes * kBytes);
         for (int r = 0; r < R; ++r) {
           const typename V::F w = V::set1(weight[r * kAttentionTile]);
           for (int v = 0; v < kWide; ++v) sum[r][v] = V::fma(value[v], w, sum[r][v]);
@@ -191,8 +205,8 @@ void add_values(const float* weights, const float (&decay)[R], const TileBlocks&
   while (d < width) columns.template operator()<1>();
 }
 
-// Scores -> exponentials of one row, in place; its running maximum and sum; returns what older values decay by.
-// visible keys of the tile: [begin, end).
+// Scores -> exponentials of one row, in place; its running maximum and sum; returns what older
+// values decay by. visible keys of the tile: [begin, end).
 template <class V>
 float softmax_row(float* scores, int begin, int end, float scale, float& max, float& sum) {
   using F = typename V::F;
@@ -224,7 +238,8 @@ float softmax_row(float* scores, int begin, int end, float scale, float& max, fl
 
 // Rows [row, row + R) against the tile whose keys are in scratch.
 template <class V, int R, DType kType>
-void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part, int row, int base, const TileBlocks& values, int count) {
+void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part,
+                 int row, int base, const TileBlocks& values, int count) {
   const float* q[R];
   int begin[R];
   int end[R];
@@ -234,7 +249,8 @@ void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, const 
     const int head = (row + r) % item.heads;
     q[r] = item.q + query * item.q_stride + head * item.head_dim;
     const int position = item.positions[query];
-    const int first = item.window > 0 && position - item.window + 1 > 0 ? position - item.window + 1 : 0;
+    const int first =
+        item.window > 0 && position - item.window + 1 > 0 ? position - item.window + 1 : 0;
     begin[r] = first > base ? first - base : 0;
     end[r] = position - base + 1 < kAttentionTile ? position - base + 1 : kAttentionTile;
     any = any || begin[r] < end[r];
@@ -245,21 +261,31 @@ void attend_rows(const AttentionItem& item, const AttentionScratch<V>& s, const 
   score_rows<V, R>(q, item.head_dim, s.keys, scores);
   float decay[R];
   for (int r = 0; r < R; ++r) {
-    decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale, part.max[row + r], part.sum[row + r]);
+    decay[r] = softmax_row<V>(scores + r * kAttentionTile, begin[r], end[r], item.scale,
+                              part.max[row + r], part.sum[row + r]);
   }
   add_values<V, R, kType>(scores, decay, values, count, width, part.values + row * width);
 }
 
 // All rows of the item; kType is what `values` points to.
 template <class V, DType kType>
-void attend_tile(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part, int rows, int base, const TileBlocks& values, int count) {
+void attend_tile(const AttentionItem& item, const AttentionScratch<V>& s, const AttentionPart& part,
+                 int rows, int base, const TileBlocks& values, int count) {
   int row = 0;
-  for (; row + 4 <= rows; row += 4) attend_rows<V, 4, kType>(item, s, part, row, base, values, count);
+  for (; row + 4 <= rows; row += 4)
+    attend_rows<V, 4, kType>(item, s, part, row, base, values, count);
   switch (rows - row) {
-    case 3: attend_rows<V, 3, kType>(item, s, part, row, base, values, count); break;
-    case 2: attend_rows<V, 2, kType>(item, s, part, row, base, values, count); break;
-    case 1: attend_rows<V, 1, kType>(item, s, part, row, base, values, count); break;
-    default: break;
+    case 3:
+      attend_rows<V, 3, kType>(item, s, part, row, base, values, count);
+      break;
+    case 2:
+      attend_rows<V, 2, kType>(item, s, part, row, base, values, count);
+      break;
+    case 1:
+      attend_rows<V, 1, kType>(item, s, part, row, base, values, count);
+      break;
+    default:
+      break;
   }
 }
 
@@ -289,11 +315,14 @@ void attend_split(const AttentionItem& item, int split, const AttentionPart& par
     const int base = split * kAttentionSplit + t * kAttentionTile;
     if (base > range.last) break;
     if (base + kAttentionTile <= range.first) continue;
-    const int count = range.last + 1 - base < kAttentionTile ? range.last + 1 - base : kAttentionTile;
-    load_keys<V, kType>(tile_blocks<V, kType>(item, base, count, item.k_offset), item.head_dim, s.keys);
+    const int count =
+        range.last + 1 - base < kAttentionTile ? range.last + 1 - base : kAttentionTile;
+    load_keys<V, kType>(tile_blocks<V, kType>(item, base, count, item.k_offset), item.head_dim,
+                        s.keys);
     const TileBlocks values = tile_blocks<V, kType>(item, base, count, item.v_offset);
     if (rows <= 4 && item.head_dim == width) {
-      attend_tile<V, kType>(item, s, part, rows, base, values, count);  // used once: straight from the cache
+      attend_tile<V, kType>(item, s, part, rows, base, values,
+                            count);  // used once: straight from the cache
       continue;
     }
     load_values<V, kType>(values, count, item.head_dim, s.values);
@@ -330,7 +359,8 @@ void attention_split(const AttentionItem& item, int split, const AttentionPart& 
 }
 
 template <class V>
-void attention_merge(const AttentionItem& item, const AttentionPart& part, const AttentionPart& total) {
+void attention_merge(const AttentionItem& item, const AttentionPart& part,
+                     const AttentionPart& total) {
   const int width = padded_head(item.head_dim);
   for (int r = 0; r < item.queries * item.heads; ++r) {
     if (part.sum[r] == 0) continue;  // the row sees nothing of this split

@@ -13,9 +13,12 @@ extern const Kernels kKernelsAvx512;
 const Kernels& kernels_for(CpuIsa isa) {
 #if defined(__x86_64__)
   switch (isa) {
-    case CpuIsa::kPortable: return kKernelsPortable;
-    case CpuIsa::kAvx2: return kKernelsAvx2;
-    case CpuIsa::kAvx512: return kKernelsAvx512;
+    case CpuIsa::kPortable:
+      return kKernelsPortable;
+    case CpuIsa::kAvx2:
+      return kKernelsAvx2;
+    case CpuIsa::kAvx512:
+      return kKernelsAvx512;
   }
 #else
   DONAR_CHECK(isa == CpuIsa::kPortable, "{} on this CPU", cpu_isa_name(isa));
@@ -25,7 +28,8 @@ const Kernels& kernels_for(CpuIsa isa) {
 
 int64_t attention_scratch_bytes(int head_dim) {
   const int64_t head = (head_dim + 15) / 16 * 16;
-  return (2 * head * kAttentionTile + kAttentionRows * (kAttentionTile + 2 * head + 4)) * int64_t{sizeof(float)};
+  return (2 * head * kAttentionTile + kAttentionRows * (kAttentionTile + 2 * head + 4)) *
+         int64_t{sizeof(float)};
 }
 
 }  // namespace donar::ops::cpu

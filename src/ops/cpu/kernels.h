@@ -1,5 +1,6 @@
-// What an instruction set provides: one table of row and tile functions, filled by kernels_<isa>.cpp from the same templates.
-// The files beside this one split the work of an op over threads and call these.
+// What an instruction set provides: one table of row and tile functions, filled by
+// kernels_<isa>.cpp from the same templates. The files beside this one split the work of an op over
+// threads and call these.
 #pragma once
 
 #include <cstddef>
@@ -14,17 +15,20 @@ namespace donar::ops::cpu {
 // How a weight format wants its input rounded.
 enum class InputKind : uint8_t { kFloat, kBf16, kInt8 };
 
-// Input rows of linear, rounded and regrouped: rows go in groups of Kernels::max_group, then of the next powers of two below; within a
-// group the rows of one step lie side by side, so that the register tile reads one sequential stream. A group begins at its first
-// row * row_bytes whatever the grouping.
+// Input rows of linear, rounded and regrouped: rows go in groups of Kernels::max_group, then of the
+// next powers of two below; within a group the rows of one step lie side by side, so that the
+// register tile reads one sequential stream. A group begins at its first row * row_bytes whatever
+// the grouping.
 //   kInt8   per block of 32: [rows][32 int8], then [rows]{scale, scale * sum, offset terms}
-//   kBf16   per value: [rows] f32 of values rounded to bf16: the products are done in f32, since vdpbf16ps runs at half the rate of
+//   kBf16   per value: [rows] f32 of values rounded to bf16: the products are done in f32, since
+//   vdpbf16ps runs at half the rate of
 //           two vfmadd (Sapphire Rapids: one per two cycles)
 //   kFloat  per value: [rows] f32
 struct Int8BlockMeta {
   float scale;
-  float scaled_sum;    // scale * sum of the 32 integers
-  int32_t offset[2];   // -offset * sum: what unsigned weights (q + offset) count too much; of each 16 values if kHalves, else of all 32
+  float scaled_sum;   // scale * sum of the 32 integers
+  int32_t offset[2];  // -offset * sum: what unsigned weights (q + offset) count too much; of each
+                      // 16 values if kHalves, else of all 32
 };
 inline constexpr int kInt8BlockBytes = 32 + sizeof(Int8BlockMeta);
 
@@ -34,10 +38,10 @@ struct LinearTile {
   const std::byte* x;        // regrouped rows, the first one beginning a group
   int64_t x_row_bytes;
   int64_t rows;
-  float* y;                  // first output of the tile in the first row
-  int64_t y_stride;          // floats
-  int outputs;               // 1..16 that exist
-  const float* bias;         // of this tile, or null
+  float* y;           // first output of the tile in the first row
+  int64_t y_stride;   // floats
+  int outputs;        // 1..16 that exist
+  const float* bias;  // of this tile, or null
 };
 
 // One item of attention: consecutive query rows of one sequence against one kv head.
@@ -46,28 +50,29 @@ struct AttentionItem {
   int64_t q_stride;          // floats from row to row
   const int32_t* positions;  // [queries]
   int queries;
-  int heads;                 // query heads that share the kv head; rows of the item = queries * heads
+  int heads;  // query heads that share the kv head; rows of the item = queries * heads
   const int32_t* block_table;
-  const void* cache;         // the layer's data
+  const void* cache;  // the layer's data
   DType dtype;
   int64_t block_elements;
-  int64_t k_offset;          // elements from a block's start to the head's keys
+  int64_t k_offset;  // elements from a block's start to the head's keys
   int64_t v_offset;
   int head_dim;
   float scale;
   int window;
-  const float* sinks;        // [heads] or null
+  const float* sinks;  // [heads] or null
   float* out;
   int64_t out_stride;
-  std::byte* scratch;        // attention_scratch_bytes(head_dim)
+  std::byte* scratch;  // attention_scratch_bytes(head_dim)
 };
 
-inline constexpr int kAttentionRows = 64;     // rows of an item at most
-inline constexpr int kAttentionTile = 64;     // keys of a tile
-inline constexpr int kAttentionSplit = 512;   // keys of one softmax; the parts are merged in order
+inline constexpr int kAttentionRows = 64;    // rows of an item at most
+inline constexpr int kAttentionTile = 64;    // keys of a tile
+inline constexpr int kAttentionSplit = 512;  // keys of one softmax; the parts are merged in order
 int64_t attention_scratch_bytes(int head_dim);
 
-// Unnormalised result of some keys for every row of an item: sum of e^(score - max) * value, and of e^(score - max).
+// Unnormalised result of some keys for every row of an item: sum of e^(score - max) * value, and of
+// e^(score - max).
 struct AttentionPart {
   float* values;  // [rows][head_dim padded to 16]
   float* max;     // [rows]
@@ -77,20 +82,25 @@ struct AttentionPart {
 struct Kernels {
   int max_group;  // rows of a register tile of linear
   // Rounds `rows` rows (the first one beginning a group) to k padded values each.
-  void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, bool halves,
-                     std::byte* out);
-  void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, bool to_bf16, std::byte* out);
+  void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                     int offset, bool halves, std::byte* out);
+  void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                       bool to_bf16, std::byte* out);
   void (*linear[7])(const LinearTile& tile);  // by quant::Format
-  void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim, float* y);
+  void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim,
+                       float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* y);
   // One head: y = rope(norm(x)); norm_weight may be null; y may be x.
-  void (*norm_rope)(const float* x, const float* norm_weight, float eps, const float* cos_sin, int head_dim, float* y);
+  void (*norm_rope)(const float* x, const float* norm_weight, float eps, const float* cos_sin,
+                    int head_dim, float* y);
   void (*store_kv)(const float* x, int64_t n, DType dtype, void* out);
   void (*attention)(const AttentionItem& item);
-  // The same in pieces, for threads that share one item: `total` begins, takes the parts of its splits in order, and ends as output.
+  // The same in pieces, for threads that share one item: `total` begins, takes the parts of its
+  // splits in order, and ends as output.
   void (*attention_begin)(const AttentionItem& item, const AttentionPart& total);
   void (*attention_split)(const AttentionItem& item, int split, const AttentionPart& part);
-  void (*attention_merge)(const AttentionItem& item, const AttentionPart& part, const AttentionPart& total);
+  void (*attention_merge)(const AttentionItem& item, const AttentionPart& part,
+                          const AttentionPart& total);
   void (*attention_end)(const AttentionItem& item, const AttentionPart& total);
 };
 
@@ -100,18 +110,25 @@ inline const Kernels& kernels(const Exec& ex) { return kernels_for(ex.isa); }
 constexpr InputKind input_kind(quant::Format format) {
   switch (format) {
     case quant::Format::kF32:
-    case quant::Format::kF16: return InputKind::kFloat;
-    case quant::Format::kBF16: return InputKind::kBf16;
-    default: return InputKind::kInt8;
+    case quant::Format::kF16:
+      return InputKind::kFloat;
+    case quant::Format::kBF16:
+      return InputKind::kBf16;
+    default:
+      return InputKind::kInt8;
   }
 }
 // What unsigned weights carry above their value.
 constexpr int weight_offset(quant::Format format) {
   switch (format) {
-    case quant::Format::kQ4_0: return 8;
-    case quant::Format::kQ6_K: return 32;
-    case quant::Format::kQ8_0: return 128;
-    default: return 0;
+    case quant::Format::kQ4_0:
+      return 8;
+    case quant::Format::kQ6_K:
+      return 32;
+    case quant::Format::kQ8_0:
+      return 128;
+    default:
+      return 0;
   }
 }
 

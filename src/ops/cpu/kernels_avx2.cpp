@@ -1,4 +1,5 @@
-// The kernels for AVX2, FMA and F16C; compiled with those flags, so nothing else may be defined here.
+// The kernels for AVX2, FMA and F16C; compiled with those flags, so nothing else may be defined
+// here.
 #include "ops/cpu/common/vec_avx2.h"
 #include "ops/cpu/kernels_table.h"
 

@@ -1,4 +1,5 @@
-// The kernels for AVX-512 with VNNI and BF16; compiled with those flags, so nothing else may be defined here.
+// The kernels for AVX-512 with VNNI; compiled with those flags, so nothing else may be defined
+// here.
 #include "ops/cpu/common/vec_avx512.h"
 #include "ops/cpu/kernels_table.h"
 

@@ -1,4 +1,5 @@
-// The table of one instruction set: every template of this folder for one Vec. Included by kernels_<isa>.cpp only.
+// The table of one instruction set: every template of this folder for one Vec. Included by
+// kernels_<isa>.cpp only.
 #pragma once
 
 #include "ops/cpu/attention_kernels.h"
@@ -13,8 +14,9 @@ constexpr Kernels make_kernels() {
   return {.max_group = V::kMaxRows,
           .round_int8 = round_int8<V>,
           .group_floats = group_floats<V>,
-          .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>, linear_tile<V, Format::kBF16>,
-                     linear_tile<V, Format::kQ4_0>, linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ8_0>,
+          .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>,
+                     linear_tile<V, Format::kBF16>, linear_tile<V, Format::kQ4_0>,
+                     linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ8_0>,
                      linear_tile<V, Format::kQ6_K>},
           .add_rms_norm = add_rms_norm<V>,
           .silu_mul = silu_mul<V>,

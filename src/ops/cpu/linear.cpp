@@ -12,7 +12,8 @@ using quant::Format;
 using quant::LinearGroup;
 using quant::LinearWeight;
 
-// Weights of a piece of work stay in L2 while the row blocks pass, and so does a row block while the tiles of a piece pass.
+// Weights of a piece of work stay in L2 while the row blocks pass, and so does a row block while
+// the tiles of a piece pass.
 constexpr int64_t kPieceBytes = 256 << 10;
 constexpr int64_t kRowBlockBytes = 768 << 10;
 constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups of any instruction set
@@ -25,9 +26,11 @@ struct Input {
 int64_t input_row_bytes(Format format, int64_t k) {
   const int64_t padded = rows16::padded_k(format, k);
   switch (input_kind(format)) {
-    case InputKind::kInt8: return padded / rows16::kBlock * kInt8BlockBytes;
+    case InputKind::kInt8:
+      return padded / rows16::kBlock * kInt8BlockBytes;
     case InputKind::kBf16:
-    case InputKind::kFloat: return padded * int64_t{sizeof(float)};
+    case InputKind::kFloat:
+      return padded * int64_t{sizeof(float)};
   }
   return 0;
 }
@@ -48,7 +51,8 @@ Input round_input(Exec& ex, TensorView x, Format format) {
       table.round_int8(from, x.stride[0], end - begin, k, padded, weight_offset(format),
                        /*halves=*/format == Format::kQ6_K, to);
     } else {
-      table.group_floats(from, x.stride[0], end - begin, k, padded, /*to_bf16=*/kind == InputKind::kBf16, to);
+      table.group_floats(from, x.stride[0], end - begin, k, padded,
+                         /*to_bf16=*/kind == InputKind::kBf16, to);
     }
   });
   return {out, row_bytes};
@@ -67,7 +71,8 @@ struct PartTiles {
   int64_t first_output;
 };
 
-void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts, int count, TensorView y) {
+void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts, int count,
+              TensorView y) {
   int64_t tiles = 0;
   int64_t bytes = 0;
   for (int i = 0; i < count; ++i) {
@@ -78,7 +83,8 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts
   // Several pieces per thread, so that a thread that falls behind costs little.
   const int64_t fair = std::max<int64_t>(tiles / (int64_t{ex.pool->num_threads()} * 6), 1);
   const int64_t chunk = std::clamp<int64_t>(kPieceBytes / tile_bytes, 1, fair);
-  const int64_t block = std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
+  const int64_t block =
+      std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
   const Kernels& table = kernels(ex);
 
   ex.pool->parallel_for(tiles, chunk, [&](int64_t begin, int64_t end) {
@@ -90,7 +96,8 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts
         const int64_t local = tile - parts[i].first_tile;
         const int64_t output = local * rows16::kTileRows;
         table.linear[static_cast<size_t>(weight.format)](
-            {.weights = static_cast<const std::byte*>(weight.data) + local * rows16::tile_bytes(weight.format, weight.k),
+            {.weights = static_cast<const std::byte*>(weight.data) +
+                        local * rows16::tile_bytes(weight.format, weight.k),
              .k = rows16::padded_k(weight.format, weight.k),
              .x = input.data + row * input.row_bytes,
              .x_row_bytes = input.row_bytes,
@@ -125,7 +132,8 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
     int64_t output = 0;
     for (int i = 0; i < group.count; ++i) {
       const LinearWeight& weight = group.parts[static_cast<size_t>(i)];
-      if (!done[i] && same_input(weight.format, group.parts[static_cast<size_t>(first)].format, x.dim(1))) {
+      if (!done[i] &&
+          same_input(weight.format, group.parts[static_cast<size_t>(first)].format, x.dim(1))) {
         const int64_t part = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
         parts[count++] = {&weight, tiles, part, output};
         tiles += part;
@@ -140,7 +148,9 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
 }
 
 uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
-  const int64_t widest = std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kF32, k), input_row_bytes(Format::kBF16, k)});
+  const int64_t widest =
+      std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kF32, k),
+                input_row_bytes(Format::kBF16, k)});
   return static_cast<uint64_t>(rows * widest + 64);
 }
 

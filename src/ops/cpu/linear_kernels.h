@@ -1,5 +1,6 @@
-// The micro-kernels of linear over a Vec: one tile of 16 outputs times 1 to 8 input rows, all of K. Every output adds over K in one
-// order whatever the number of rows: lanes are outputs, and the row count only decides how many sums are carried side by side.
+// The micro-kernels of linear over a Vec: one tile of 16 outputs times 1 to 8 input rows, all of K.
+// Every output adds over K in one order whatever the number of rows: lanes are outputs, and the row
+// count only decides how many sums are carried side by side.
 #pragma once
 
 #include <cstring>
@@ -150,11 +151,13 @@ void linear_q6_k(const LinearTile& t, int half, int64_t row) {
         const B w3 = V::template with_high_bits<3>(V::high_nibbles(q23), high);
         for (int r = 0; r < R; ++r) {
           const int8_t* q = x.q(r) + 16 * s;
-          sum[r] = V::dot4(V::dot4(V::dot4(V::dot4(sum[r], w0, q), w1, q + 4), w2, q + 8), w3, q + 12);
+          sum[r] =
+              V::dot4(V::dot4(V::dot4(V::dot4(sum[r], w0, q), w1, q + 4), w2, q + 8), w3, q + 12);
         }
         const F scale = V::mul(d, V::load_i8(scales + (2 * b + s) * rows16::kTileRows));
         for (int r = 0; r < R; ++r) {
-          scaled[r] = s == 0 ? V::mul(V::to_f32(sum[r]), scale) : V::fma(V::to_f32(sum[r]), scale, scaled[r]);
+          scaled[r] = s == 0 ? V::mul(V::to_f32(sum[r]), scale)
+                             : V::fma(V::to_f32(sum[r]), scale, scaled[r]);
         }
       }
       for (int r = 0; r < R; ++r) total[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total[r]);
@@ -163,7 +166,8 @@ void linear_q6_k(const LinearTile& t, int half, int64_t row) {
   store_tile<V, R>(t, half, total, row);
 }
 
-// Float formats carry two sums, over even and odd values of k, to hide the latency of the additions.
+// Float formats carry two sums, over even and odd values of k, to hide the latency of the
+// additions.
 template <class V, int R, quant::Format kFormat>
 void linear_float(const LinearTile& t, int half, int64_t row) {
   using F = typename V::F;
@@ -218,9 +222,15 @@ void linear_tile(const LinearTile& t) {
         case 8:
           if constexpr (V::kMaxRows >= 8) linear_rows<V, kFormat, 8>(t, half, row);
           break;
-        case 4: linear_rows<V, kFormat, 4>(t, half, row); break;
-        case 2: linear_rows<V, kFormat, 2>(t, half, row); break;
-        default: linear_rows<V, kFormat, 1>(t, half, row); break;
+        case 4:
+          linear_rows<V, kFormat, 4>(t, half, row);
+          break;
+        case 2:
+          linear_rows<V, kFormat, 2>(t, half, row);
+          break;
+        default:
+          linear_rows<V, kFormat, 1>(t, half, row);
+          break;
       }
     }
     row += rows;
@@ -236,7 +246,8 @@ void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8
   F largest = V::zero();
   for (int i = 0; i < kVectors; ++i) {
     const int left = n - i * V::kLanes;
-    v[i] = left >= V::kLanes ? V::load(x + i * V::kLanes) : V::load_n(x + i * V::kLanes, left > 0 ? left : 0);
+    v[i] = left >= V::kLanes ? V::load(x + i * V::kLanes)
+                             : V::load_n(x + i * V::kLanes, left > 0 ? left : 0);
     largest = V::max(largest, V::abs(v[i]));
   }
   const float extreme = V::reduce_max(largest);
@@ -251,14 +262,16 @@ void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8
 }
 
 template <class V>
-void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, int offset, bool halves, std::byte* out) {
+void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                int offset, bool halves, std::byte* out) {
   for (int64_t row = 0; row < rows;) {
     const int group = group_rows<V>(rows - row);
     for (int64_t b = 0; b < padded; b += 32) {
       const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
       for (int r = 0; r < group; ++r) {
         Int8BlockMeta meta;
-        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves, reinterpret_cast<int8_t*>(out) + r * 32, meta);
+        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves,
+                       reinterpret_cast<int8_t*>(out) + r * 32, meta);
         std::memcpy(out + group * 32 + r * int{sizeof(meta)}, &meta, sizeof(meta));
       }
       out += group * kInt8BlockBytes;
@@ -268,7 +281,8 @@ void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64
 }
 
 template <class V>
-void group_floats(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded, bool to_bf16, std::byte* out) {
+void group_floats(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                  bool to_bf16, std::byte* out) {
   auto* to = reinterpret_cast<float*>(out);
   for (int64_t row = 0; row < rows;) {
     const int group = group_rows<V>(rows - row);

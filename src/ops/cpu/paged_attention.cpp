@@ -1,5 +1,6 @@
-// Cuts a batch into items (sequence, kv head, query tile) and lets the threads take them. Where there are fewer long items than threads
-// can share, their splits are handed out instead; the sums are the same either way, so the result is too.
+// Cuts a batch into items (sequence, kv head, query tile) and lets the threads take them. Where
+// there are fewer long items than threads can share, their splits are handed out instead; the sums
+// are the same either way, so the result is too.
 #include "ops/paged_attention.h"
 
 #include <algorithm>
@@ -11,7 +12,8 @@
 namespace donar::ops::cpu {
 namespace {
 
-// Decode items that share their splits: at most this many rows, and fewer than kSharedItems items per thread.
+// Decode items that share their splits: at most this many rows, and fewer than kSharedItems items
+// per thread.
 constexpr int kSharedRows = 16;
 constexpr int64_t kSharedItems = 2;
 constexpr int64_t kPartsPerThread = 8;  // parts between two merges
@@ -28,10 +30,16 @@ AttentionPart part_at(float* memory, int64_t index, int head_dim) {
 // The batch as items, numbered; later query tiles of a sequence see more keys and come first.
 class Items {
  public:
-  Items(TensorView qkv, TensorView positions, TensorView query_start, TensorView block_tables, const kv::KvLayer& cache,
-        const AttentionParams& params, TensorView out)
-      : qkv_(qkv), positions_(positions), block_tables_(block_tables), cache_(cache), params_(params), out_(out),
-        starts_(query_start.as<int32_t>()), sequences_(query_start.dim(0) - 1) {
+  Items(TensorView qkv, TensorView positions, TensorView query_start, TensorView block_tables,
+        const kv::KvLayer& cache, const AttentionParams& params, TensorView out)
+      : qkv_(qkv),
+        positions_(positions),
+        block_tables_(block_tables),
+        cache_(cache),
+        params_(params),
+        out_(out),
+        starts_(query_start.as<int32_t>()),
+        sequences_(query_start.dim(0) - 1) {
     group_ = params.q_heads / cache.kv_heads;
     heads_ = std::min(group_, kAttentionRows);
     head_parts_ = (group_ + heads_ - 1) / heads_;
@@ -69,7 +77,9 @@ class Items {
   }
 
  private:
-  int64_t tiles_of(int64_t s) const { return (starts_[s + 1] - starts_[s] + queries_ - 1) / queries_; }
+  int64_t tiles_of(int64_t s) const {
+    return (starts_[s + 1] - starts_[s] + queries_ - 1) / queries_;
+  }
   int64_t per_tile() const { return int64_t{cache_.kv_heads} * head_parts_; }
 
   TensorView qkv_, positions_, block_tables_;
@@ -78,20 +88,23 @@ class Items {
   TensorView out_;
   const int32_t* starts_;
   int64_t sequences_;
-  int group_;       // query heads per kv head
-  int heads_;       // of those, in one item
+  int group_;  // query heads per kv head
+  int heads_;  // of those, in one item
   int head_parts_;
-  int queries_;     // query rows in one item
+  int queries_;  // query rows in one item
   int64_t count_ = 0;
 };
 
-// Calls run(i, scratch) for i in [0, count): one piece per thread, so that a piece's number is its scratch; i is claimed one by one.
+// Calls run(i, scratch) for i in [0, count): one piece per thread, so that a piece's number is its
+// scratch; i is claimed one by one.
 template <class Run>
 void claim_each(Exec& ex, int64_t count, std::byte* scratch, int64_t scratch_bytes, Run run) {
   std::atomic<int64_t> next{0};
-  ex.pool->parallel_for(std::min<int64_t>(ex.pool->num_threads(), count), 1, [&](int64_t piece, int64_t) {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) run(i, scratch + piece * scratch_bytes);
-  });
+  ex.pool->parallel_for(
+      std::min<int64_t>(ex.pool->num_threads(), count), 1, [&](int64_t piece, int64_t) {
+        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+          run(i, scratch + piece * scratch_bytes);
+      });
 }
 
 struct SplitRange {
@@ -118,7 +131,8 @@ bool share_splits(const Exec& ex, const Items& items) {
   return splits > items.count();
 }
 
-void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t scratch_bytes, int head_dim) {
+void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t scratch_bytes,
+                      int head_dim) {
   const Kernels& table = kernels(ex);
   const int threads = ex.pool->num_threads();
   const int64_t wave = kPartsPerThread * threads;
@@ -132,10 +146,12 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
   int64_t waiting = 0;
   const auto run_wave = [&] {
     claim_each(ex, waiting, scratch, scratch_bytes, [&](int64_t i, std::byte* memory) {
-      table.attention_split(items.item(units[i].item, memory), units[i].split, part_at(parts, i, head_dim));
+      table.attention_split(items.item(units[i].item, memory), units[i].split,
+                            part_at(parts, i, head_dim));
     });
     for (int64_t i = 0; i < waiting; ++i) {  // in order
-      table.attention_merge(items.item(units[i].item, scratch), part_at(parts, i, head_dim), part_at(totals, units[i].item, head_dim));
+      table.attention_merge(items.item(units[i].item, scratch), part_at(parts, i, head_dim),
+                            part_at(totals, units[i].item, head_dim));
     }
     waiting = 0;
   };
@@ -149,13 +165,15 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
     }
   }
   if (waiting > 0) run_wave();
-  for (int64_t i = 0; i < items.count(); ++i) table.attention_end(items.item(i, scratch), part_at(totals, i, head_dim));
+  for (int64_t i = 0; i < items.count(); ++i)
+    table.attention_end(items.item(i, scratch), part_at(totals, i, head_dim));
 }
 
 }  // namespace
 
-void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start, TensorView block_tables,
-                     const kv::KvLayer& cache, const AttentionParams& params, TensorView out) {
+void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start,
+                     TensorView block_tables, const kv::KvLayer& cache,
+                     const AttentionParams& params, TensorView out) {
   const Items items(qkv, positions, query_start, block_tables, cache, params, out);
   if (items.count() == 0) return;
   Arena::Scope scope(*ex.arena);
@@ -173,8 +191,9 @@ void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView 
 uint64_t paged_attention_workspace_bytes(int num_threads, int, int head_dim) {
   const int64_t parts = (kPartsPerThread + kSharedItems) * num_threads;
   const int64_t units = kPartsPerThread * num_threads * 16;
-  return static_cast<uint64_t>(attention_scratch_bytes(head_dim) * num_threads + parts * part_floats(head_dim) * int64_t{sizeof(float)} +
-                               units + 4 * 64);
+  return static_cast<uint64_t>(attention_scratch_bytes(head_dim) * num_threads +
+                               parts * part_floats(head_dim) * int64_t{sizeof(float)} + units +
+                               4 * 64);
 }
 
 }  // namespace donar::ops::cpu

@@ -1,4 +1,5 @@
-// Row-wise kernels over a Vec: norm, gated activation, rotary embedding, rounding to the cache's dtype.
+// Row-wise kernels over a Vec: norm, gated activation, rotary embedding, rounding to the cache's
+// dtype.
 #pragma once
 
 #include <cmath>
@@ -22,20 +23,28 @@ float inverse_rms(const float* x, int64_t n, float eps) {
   typename V::F squares = V::zero();
   for_vectors<V>(
       n, [&](int64_t i) { squares = V::fma(V::load(x + i), V::load(x + i), squares); },
-      [&](int64_t i, int m) { squares = V::fma(V::load_n(x + i, m), V::load_n(x + i, m), squares); });
+      [&](int64_t i, int m) {
+        squares = V::fma(V::load_n(x + i, m), V::load_n(x + i, m), squares);
+      });
   return 1.0f / sqrtf(V::reduce_add(squares) / static_cast<float>(n) + eps);
 }
 
 template <class V>
-void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int64_t dim, float* y) {
+void add_rms_norm(float* x, const float* delta, const float* weight, float eps, int64_t dim,
+                  float* y) {
   if (delta != nullptr) {
     for_vectors<V>(
         dim, [&](int64_t i) { V::store(x + i, V::add(V::load(x + i), V::load(delta + i))); },
-        [&](int64_t i, int m) { V::store_n(x + i, V::add(V::load_n(x + i, m), V::load_n(delta + i, m)), m); });
+        [&](int64_t i, int m) {
+          V::store_n(x + i, V::add(V::load_n(x + i, m), V::load_n(delta + i, m)), m);
+        });
   }
   const typename V::F scale = V::set1(inverse_rms<V>(x, dim, eps));
   for_vectors<V>(
-      dim, [&](int64_t i) { V::store(y + i, V::mul(V::mul(V::load(x + i), scale), V::load(weight + i))); },
+      dim,
+      [&](int64_t i) {
+        V::store(y + i, V::mul(V::mul(V::load(x + i), scale), V::load(weight + i)));
+      },
       [&](int64_t i, int m) {
         V::store_n(y + i, V::mul(V::mul(V::load_n(x + i, m), scale), V::load_n(weight + i, m)), m);
       });
@@ -57,7 +66,8 @@ void silu_mul(const float* gate, const float* up, int64_t dim, float* y) {
 }
 
 template <class V>
-void norm_rope(const float* x, const float* norm_weight, float eps, const float* cos_sin, int head_dim, float* y) {
+void norm_rope(const float* x, const float* norm_weight, float eps, const float* cos_sin,
+               int head_dim, float* y) {
   using F = typename V::F;
   const int half = head_dim / 2;
   const F scale = V::set1(norm_weight ? inverse_rms<V>(x, head_dim, eps) : 1.0f);
@@ -91,7 +101,8 @@ void store_kv(const float* x, int64_t n, DType dtype, void* out) {
       V::store_n(reinterpret_cast<float*>(at), v, m);
     }
   };
-  for_vectors<V>(n, [&](int64_t i) { put(i, V::kLanes); }, put);
+  for_vectors<V>(
+      n, [&](int64_t i) { put(i, V::kLanes); }, put);
 }
 
 }  // namespace donar::ops::cpu

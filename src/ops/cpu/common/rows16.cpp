@@ -24,7 +24,8 @@ int high_bits_shift(int i) { return (i / 4) % 4 * 2; }
 template <class Block>
 Block read_block(const void* stored, int64_t index) {
   Block block;
-  std::memcpy(&block, static_cast<const std::byte*>(stored) + index * int64_t{sizeof(Block)}, sizeof(Block));
+  std::memcpy(&block, static_cast<const std::byte*>(stored) + index * int64_t{sizeof(Block)},
+              sizeof(Block));
   return block;
 }
 
@@ -98,9 +99,11 @@ void pack_q6_k(const void* stored, int64_t k, int lane, std::byte* tile) {
     const auto block = read_block<quant::BlockQ6_K>(stored, s);
     std::byte* super = tile + s * kQ6KSuperBytes;
     put_f16(super, lane, block.d);
-    for (int g = 0; g < 16; ++g) super[64 + g * kTileRows + lane] = static_cast<std::byte>(block.scales[g]);
+    for (int g = 0; g < 16; ++g)
+      super[64 + g * kTileRows + lane] = static_cast<std::byte>(block.scales[g]);
     for (int b = 0; b < 8; ++b) {
-      // Block b of 32 values: which of the half's two runs of low nibbles, which nibble, which pair of high bits.
+      // Block b of 32 values: which of the half's two runs of low nibbles, which nibble, which pair
+      // of high bits.
       const uint8_t* low = block.ql + b / 4 * 64 + b % 2 * 32;
       const int nibble = b % 4 / 2 * 4;
       const uint8_t* high = block.qh + b / 4 * 32;
@@ -113,7 +116,8 @@ void pack_q6_k(const void* stored, int64_t k, int lane, std::byte* tile) {
       }
       for (int i = 0; i < 2; ++i) {
         uint32_t bits = 0;
-        for (int t = 0; t < 4; ++t) bits |= (word_of(high, 4 * i + t) >> pair & kLowPairs) << (2 * t);
+        for (int t = 0; t < 4; ++t)
+          bits |= (word_of(high, 4 * i + t) >> pair & kLowPairs) << (2 * t);
         put_word(vectors, 4 + i, lane, bits);
       }
     }
@@ -130,7 +134,8 @@ void unpack_q4(bool has_min, const std::byte* tile, int64_t k, int lane, float* 
     const std::byte* block = pair + pair_bytes + (b % 2 - 2) * kNibbleBlockBytes;
     for (int i = 0; i < kBlock; ++i) {
       const int q = get_nibble(block, i, lane);
-      values[b * kBlock + i] = has_min ? static_cast<float>(q) * d + m : static_cast<float>(q - 8) * d;
+      values[b * kBlock + i] =
+          has_min ? static_cast<float>(q) * d + m : static_cast<float>(q - 8) * d;
     }
   }
 }
@@ -154,7 +159,8 @@ void unpack_q6_k(const std::byte* tile, int64_t k, int lane, float* values) {
     const std::byte* low = super + kQ6KHeaderBytes + in_super / kBlock * kQ6KBlockBytes;
     const std::byte* high = low + 4 * kVectorBytes;
     const int q = get_nibble(low, in_block, lane) |
-                  (byte_at(high, high_bits_byte(in_block, lane)) >> high_bits_shift(in_block) & 3) << 4;
+                  (byte_at(high, high_bits_byte(in_block, lane)) >> high_bits_shift(in_block) & 3)
+                      << 4;
     const auto scale = static_cast<int8_t>(super[64 + in_super / 16 * kTileRows + lane]);
     values[i] = get_f16(super, lane) * static_cast<float>(scale) * static_cast<float>(q - 32);
   }
@@ -164,7 +170,8 @@ void unpack_q6_k(const std::byte* tile, int64_t k, int lane, float* values) {
 template <class T, class Index>
 void scatter(const void* stored, int64_t k, std::byte* tile, Index index) {
   const auto* from = static_cast<const std::byte*>(stored);
-  for (int64_t i = 0; i < k; ++i) std::memcpy(tile + index(i) * int64_t{sizeof(T)}, from + i * int64_t{sizeof(T)}, sizeof(T));
+  for (int64_t i = 0; i < k; ++i)
+    std::memcpy(tile + index(i) * int64_t{sizeof(T)}, from + i * int64_t{sizeof(T)}, sizeof(T));
 }
 template <class T, class Index>
 void gather(const std::byte* tile, int64_t k, float* values, Index index) {
@@ -180,12 +187,16 @@ void gather(const std::byte* tile, int64_t k, float* values, Index index) {
 int64_t padded_k(Format format, int64_t k) {
   switch (format) {
     case Format::kF32:
-    case Format::kF16: return round_up(k, 2);
-    case Format::kBF16: return round_up(k, kBlock);
+    case Format::kF16:
+      return round_up(k, 2);
+    case Format::kBF16:
+      return round_up(k, kBlock);
     case Format::kQ4_0:
     case Format::kQ4_1:
-    case Format::kQ8_0: return round_up(k, kPair);
-    case Format::kQ6_K: return round_up(k, quant::BlockQ6_K::kValues);
+    case Format::kQ8_0:
+      return round_up(k, kPair);
+    case Format::kQ6_K:
+      return round_up(k, quant::BlockQ6_K::kValues);
   }
   return k;
 }
@@ -193,13 +204,19 @@ int64_t padded_k(Format format, int64_t k) {
 int64_t tile_bytes(Format format, int64_t k) {
   const int64_t padded = padded_k(format, k);
   switch (format) {
-    case Format::kF32: return padded * kTileRows * 4;
+    case Format::kF32:
+      return padded * kTileRows * 4;
     case Format::kF16:
-    case Format::kBF16: return padded * kTileRows * 2;
-    case Format::kQ4_0: return padded / kPair * kQ4_0PairBytes;
-    case Format::kQ4_1: return padded / kPair * kQ4_1PairBytes;
-    case Format::kQ8_0: return padded / kPair * kQ8_0PairBytes;
-    case Format::kQ6_K: return padded / quant::BlockQ6_K::kValues * kQ6KSuperBytes;
+    case Format::kBF16:
+      return padded * kTileRows * 2;
+    case Format::kQ4_0:
+      return padded / kPair * kQ4_0PairBytes;
+    case Format::kQ4_1:
+      return padded / kPair * kQ4_1PairBytes;
+    case Format::kQ8_0:
+      return padded / kPair * kQ8_0PairBytes;
+    case Format::kQ6_K:
+      return padded / quant::BlockQ6_K::kValues * kQ6KSuperBytes;
   }
   return 0;
 }
@@ -209,19 +226,28 @@ void pack_row(Format format, const void* stored, int64_t k, int lane, void* pack
   const auto by_value = [&](int64_t i) { return i * kTileRows + lane; };
   const auto by_two = [&](int64_t i) { return (i / 2 * kTileRows + lane) * 2 + i % 2; };
   switch (format) {
-    case Format::kF32: return scatter<float>(stored, k, tile, by_value);
-    case Format::kF16: return scatter<f16>(stored, k, tile, by_value);
+    case Format::kF32:
+      return scatter<float>(stored, k, tile, by_value);
+    case Format::kF16:
+      return scatter<f16>(stored, k, tile, by_value);
     case Format::kBF16: {
       for (int64_t i = 0; i < k / 2; ++i) {
-        std::memcpy(tile + (i * kTileRows + lane) * 4, static_cast<const std::byte*>(stored) + i * 4, 4);
+        std::memcpy(tile + (i * kTileRows + lane) * 4,
+                    static_cast<const std::byte*>(stored) + i * 4, 4);
       }
-      if (k % 2 == 1) std::memcpy(tile + by_two(k - 1) * 2, static_cast<const std::byte*>(stored) + (k - 1) * 2, 2);
+      if (k % 2 == 1)
+        std::memcpy(tile + by_two(k - 1) * 2, static_cast<const std::byte*>(stored) + (k - 1) * 2,
+                    2);
       return;
     }
-    case Format::kQ4_0: return pack_q4_0(stored, k, lane, tile);
-    case Format::kQ4_1: return pack_q4_1(stored, k, lane, tile);
-    case Format::kQ8_0: return pack_q8_0(stored, k, lane, tile);
-    case Format::kQ6_K: return pack_q6_k(stored, k, lane, tile);
+    case Format::kQ4_0:
+      return pack_q4_0(stored, k, lane, tile);
+    case Format::kQ4_1:
+      return pack_q4_1(stored, k, lane, tile);
+    case Format::kQ8_0:
+      return pack_q8_0(stored, k, lane, tile);
+    case Format::kQ6_K:
+      return pack_q6_k(stored, k, lane, tile);
   }
 }
 
@@ -230,13 +256,20 @@ void unpack_row(Format format, const void* packed, int64_t k, int lane, float* v
   const auto by_value = [&](int64_t i) { return i * kTileRows + lane; };
   const auto by_two = [&](int64_t i) { return (i / 2 * kTileRows + lane) * 2 + i % 2; };
   switch (format) {
-    case Format::kF32: return gather<float>(tile, k, values, by_value);
-    case Format::kF16: return gather<f16>(tile, k, values, by_value);
-    case Format::kBF16: return gather<bf16>(tile, k, values, by_two);
-    case Format::kQ4_0: return unpack_q4(/*has_min=*/false, tile, k, lane, values);
-    case Format::kQ4_1: return unpack_q4(/*has_min=*/true, tile, k, lane, values);
-    case Format::kQ8_0: return unpack_q8_0(tile, k, lane, values);
-    case Format::kQ6_K: return unpack_q6_k(tile, k, lane, values);
+    case Format::kF32:
+      return gather<float>(tile, k, values, by_value);
+    case Format::kF16:
+      return gather<f16>(tile, k, values, by_value);
+    case Format::kBF16:
+      return gather<bf16>(tile, k, values, by_two);
+    case Format::kQ4_0:
+      return unpack_q4(/*has_min=*/false, tile, k, lane, values);
+    case Format::kQ4_1:
+      return unpack_q4(/*has_min=*/true, tile, k, lane, values);
+    case Format::kQ8_0:
+      return unpack_q8_0(tile, k, lane, values);
+    case Format::kQ6_K:
+      return unpack_q6_k(tile, k, lane, values);
   }
 }
 

@@ -1,20 +1,22 @@
-// Layout kRows16: 16 output rows of a weight matrix interleaved, so that a vector lane is an output row and sums over K stay inside a
-// lane. A matrix is ceil(n / 16) tiles, one after another; rows beyond n are zero. A tile holds all of K for its 16 rows and is a
-// multiple of 64 bytes:
+// Layout kRows16: 16 output rows of a weight matrix interleaved, so that a vector lane is an output
+// row and sums over K stay inside a lane. A matrix is ceil(n / 16) tiles, one after another; rows
+// beyond n are zero. A tile holds all of K for its 16 rows and is a multiple of 64 bytes:
 //
 //   F32    k (padded to 2) x [16 rows] f32
 //   F16    k (padded to 2) x [16 rows] f16
-//   BF16   k/2 (k padded to 32) x [16 rows][2 k] bf16                       what vdpbf16ps and tdpbf16ps take
-//   Q8_0   k/64 pairs of blocks: d [2 blocks][16 rows] f16 | [2 blocks][8 groups][16 rows][4 k] u8, stored as q + 128
-//   Q4_0   k/64 pairs:           d [2][16] f16 | [2 blocks][4][16 rows][4 k] bytes
-//   Q4_1   k/64 pairs:           d [2][16] f16 | m [2][16] f16 | nibbles as Q4_0
+//   BF16   k/2 (k padded to 32) x [16 rows][2 k] bf16                       what vdpbf16ps and
+//   tdpbf16ps take Q8_0   k/64 pairs of blocks: d [2 blocks][16 rows] f16 | [2 blocks][8 groups][16
+//   rows][4 k] u8, stored as q + 128 Q4_0   k/64 pairs:           d [2][16] f16 | [2 blocks][4][16
+//   rows][4 k] bytes Q4_1   k/64 pairs:           d [2][16] f16 | m [2][16] f16 | nibbles as Q4_0
 //   Q6_K   k/256 superblocks:    d [16] f16, 32 bytes unused | scales [8 blocks][2][16 rows] i8
-//                                | 8 blocks x (low nibbles [4][16 rows][4 k], high bits [2][16 rows][4 k])
+//                                | 8 blocks x (low nibbles [4][16 rows][4 k], high bits [2][16
+//                                rows][4 k])
 //
-// A block is 32 values of k: 8 groups of 4, one 64-byte vector per group for bytes. Byte vector j of a nibble block has group 2j in
-// its low and 2j + 1 in its high nibbles. High-bits vector i of Q6_K has group 4i + t in bits 2t, 2t + 1.
-// k is padded to a pair of blocks with scale 0. The vectors are what vpdpbusd takes: 16 lanes of 4 unsigned bytes; eight
-// of them in a row are the 8 x 64 byte tile of tdpbsud.
+// A block is 32 values of k: 8 groups of 4, one 64-byte vector per group for bytes. Byte vector j
+// of a nibble block has group 2j in its low and 2j + 1 in its high nibbles. High-bits vector i of
+// Q6_K has group 4i + t in bits 2t, 2t + 1. k is padded to a pair of blocks with scale 0. The
+// vectors are what vpdpbusd takes: 16 lanes of 4 unsigned bytes; eight of them in a row are the 8 x
+// 64 byte tile of tdpbsud.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +27,9 @@ namespace donar::ops::cpu::rows16 {
 
 inline constexpr int kTileRows = 16;
 inline constexpr int kVectorBytes = 64;
-inline constexpr int kBlock = 32;          // values of k per block
-inline constexpr int kPair = 2 * kBlock;   // values of k per pair of blocks
-inline constexpr int kScaleBytes = 64;     // f16 [2 blocks][16 rows]
+inline constexpr int kBlock = 32;         // values of k per block
+inline constexpr int kPair = 2 * kBlock;  // values of k per pair of blocks
+inline constexpr int kScaleBytes = 64;    // f16 [2 blocks][16 rows]
 inline constexpr int kNibbleBlockBytes = 4 * kVectorBytes;
 inline constexpr int kByteBlockBytes = 8 * kVectorBytes;
 inline constexpr int kQ4_0PairBytes = kScaleBytes + 2 * kNibbleBlockBytes;

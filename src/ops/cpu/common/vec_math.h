@@ -3,7 +3,8 @@
 
 namespace donar::ops::cpu {
 
-// exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: a Taylor polynomial of degree 7 there (error 2^-28).
+// exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln 2 / 2: a Taylor polynomial of degree 7
+// there (error 2^-28).
 template <class V>
 typename V::F exp(typename V::F x) {
   using F = typename V::F;
