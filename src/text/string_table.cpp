@@ -18,7 +18,9 @@ uint64_t load(const char* bytes, size_t count) {
   return word;
 }
 
-uint32_t hash_of(std::string_view text) {
+}  // namespace
+
+uint32_t StringTable::hash_of(std::string_view text) {
   uint64_t h = 0x9E3779B97F4A7C15u ^ text.size();
   const char* bytes = text.data();
   size_t left = text.size();
@@ -26,8 +28,6 @@ uint32_t hash_of(std::string_view text) {
   if (left > 0) h = mix(h ^ load(bytes, left), 0xA0761D6478BD642Fu);
   return static_cast<uint32_t>(h ^ (h >> 32));
 }
-
-}  // namespace
 
 void StringTable::reserve(size_t count, size_t bytes) {
   arena_.reserve(bytes);
@@ -82,9 +82,9 @@ void StringTable::hide(int32_t id) {
   if (slot.id == id) slot.id |= kHidden;
 }
 
-int32_t StringTable::find(std::string_view text) const {
+int32_t StringTable::find(std::string_view text, uint32_t hash) const {
   if (slots_.empty()) return kNone;
-  const int32_t id = slots_[position(hash_of(text), text)].id;
+  const int32_t id = slots_[position(hash, text)].id;
   return (id & kHidden) != 0 ? kNone : id;  // kFree has every bit and is kNone too
 }
 

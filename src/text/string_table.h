@@ -21,7 +21,14 @@ class StringTable {
   // `id` is no longer found by its string, but keeps it.
   void hide(int32_t id);
 
-  int32_t find(std::string_view text) const;
+  int32_t find(std::string_view text) const { return find(text, hash_of(text)); }
+  // In two steps, for callers with many strings: the hash first, which starts the memory access.
+  uint32_t prefetch(std::string_view text) const {
+    const uint32_t hash = hash_of(text);
+    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+    return hash;
+  }
+  int32_t find(std::string_view text, uint32_t hash) const;
   std::string_view at(int32_t id) const {  // empty for unknown ids
     if (!contains(id)) return {};
     const Entry& entry = entries_[static_cast<size_t>(id)];
@@ -46,6 +53,7 @@ class StringTable {
     uint32_t hash = 0;
     int32_t id = kFree;
   };
+  static uint32_t hash_of(std::string_view text);
   void rehash(size_t slots);
   size_t position(uint32_t hash, std::string_view text) const;
 

@@ -46,13 +46,25 @@ Result<void> build_bpe(const BpeSource& source, const std::string& name, Tokeniz
                 "{}: merge {} joins \"{}\" and \"{}\", but \"{}\" is not in the vocabulary", name,
                 rank, left, right, token);
   };
+  // The parts of a few merges ahead are being fetched while one is looked up: the tables exceed the
+  // caches.
+  constexpr size_t kAhead = 16;
+  std::array<std::array<uint32_t, 2>, kAhead> hashes;
+  const auto prefetch = [&](size_t rank) {
+    if (rank >= source.merges.size()) return;
+    const auto& [left, right] = source.merges[rank];
+    hashes[rank % kAhead] = {vocabulary.prefetch(left), vocabulary.prefetch(right)};
+  };
+  for (size_t rank = 0; rank < kAhead; ++rank) prefetch(rank);
   std::string joined;
   int32_t result = 0;
   for (size_t rank = 0; rank < source.merges.size(); ++rank) {
     const auto& [left, right] = source.merges[rank];
-    const int32_t left_id = vocabulary.find(left);
+    const auto [left_hash, right_hash] = hashes[rank % kAhead];
+    prefetch(rank + kAhead);
+    const int32_t left_id = vocabulary.find(left, left_hash);
     if (left_id < 0) return missing(rank, left);
-    const int32_t right_id = vocabulary.find(right);
+    const int32_t right_id = vocabulary.find(right, right_hash);
     if (right_id < 0) return missing(rank, right);
     // Merges mostly come in the order of their results: look at the last one and the next before
     // the hash table.
