@@ -1,3 +1,4 @@
+// Names, keys and origins, compared.
 #include "server/access.h"
 
 #include <openssl/crypto.h>

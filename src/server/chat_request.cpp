@@ -1,3 +1,4 @@
+// The fields of a chat request that completions do not have.
 #include "server/chat_request.h"
 
 namespace donar::server {

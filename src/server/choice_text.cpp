@@ -1,3 +1,4 @@
+// Token events to text, with stop strings.
 #include "server/choice_text.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// The four forms of a prompt, and the fields that chats do not have.
 #include "server/completion_request.h"
 
 #include "server/chat_request.h"

@@ -1,3 +1,4 @@
+// The one table from errors to HTTP statuses and names.
 #include "server/error_reply.h"
 
 #include "server/json_text.h"

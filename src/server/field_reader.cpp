@@ -1,3 +1,4 @@
+// Types of request fields, one function each.
 #include "server/field_reader.h"
 
 #include <cmath>

@@ -1,3 +1,4 @@
+// From submit to the last chunk; every way a request can end is in here.
 #include "server/generation.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // One connection: a coroutine that reads the socket, one that parses and hands out requests, one
-// that writes. All run on one I/O thread, so nothing here is locked. Included by http_server.cpp
-// only.
+// that writes. All run on one I/O thread, so nothing here is locked. Included by
+// http_connection.cpp, http_exchange.cpp and http_server.cpp only.
 #pragma once
 
 #include <boost/asio/post.hpp>

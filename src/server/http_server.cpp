@@ -1,7 +1,7 @@
+// Listening, the I/O threads and stopping. Also the one file that compiles Boost.Asio itself
+// (BOOST_ASIO_SEPARATE_COMPILATION).
 #include "server/http_server.h"
 
-// This file also compiles Boost.Asio itself (BOOST_ASIO_SEPARATE_COMPILATION); http_connection.cpp
-// is the only other one that sees it.
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -17,9 +17,6 @@
 #include "server/http_connection.h"
 
 namespace donar::server {
-
-// ----------------------------------------------------------------------------------------------
-// server
 
 struct HttpServer::Impl {
   struct IoThread {

@@ -1,3 +1,4 @@
+// A JSON writer: Boost.JSON prints 0.5 as 5E-1, which is legal and which nobody expects.
 #include "server/json_text.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// Token texts, bytes and numbers of the three forms.
 #include "server/logprobs_json.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Content parts to text, and what a template loops over.
 #include "server/message_content.h"
 
 #include <string>

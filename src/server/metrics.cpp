@@ -1,3 +1,4 @@
+// The registry, built once; every observation is a few atomic operations.
 #include "server/metrics.h"
 
 #include <prometheus/counter.h>

@@ -1,3 +1,4 @@
+// Content types, content coding and validation of the embedded files.
 #include "server/page.h"
 
 #include <fmt/format.h>

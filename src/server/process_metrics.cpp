@@ -1,3 +1,4 @@
+// Reads /proc when somebody asks.
 #include "server/process_metrics.h"
 
 #include <prometheus/metric_family.h>

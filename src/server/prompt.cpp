@@ -1,3 +1,4 @@
+// Templates, tokens and limits of a request.
 #include "server/prompt.h"
 
 #include <openssl/evp.h>

@@ -1,3 +1,4 @@
+// The table.
 #include "server/routes.h"
 
 #include <array>

@@ -1,3 +1,4 @@
+// One function per group of fields, in the order of vLLM's documentation.
 #include "server/sampling_fields.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Counting and timing of a request.
 #include "server/usage.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Numbers and strings as clients expect them.
 #include "server/json_text.h"
 
 #include <gtest/gtest.h>

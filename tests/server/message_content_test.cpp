@@ -1,3 +1,4 @@
+// Content formats, content parts and roles.
 #include "server/message_content.h"
 
 #include <gtest/gtest.h>
