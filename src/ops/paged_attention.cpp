@@ -14,6 +14,7 @@ void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView 
   DONAR_CHECK(qkv.rank == 2 && qkv.dim(1) >= width && out.rank == 2 && out.dim(0) == rows &&
                   out.dim(1) == width,
               "qkv [{}, {}], out [{}, {}]", rows, qkv.dim(1), out.dim(0), out.dim(1));
+  DONAR_CHECK(cache.head_dim % 2 == 0, "head_dim {} is odd", cache.head_dim);
   const int64_t sequences = query_start.dim(0) - 1;
   DONAR_CHECK(sequences >= 0 && block_tables.dim(0) >= sequences && positions.dim(0) == rows);
   const int32_t* starts = query_start.as<int32_t>();

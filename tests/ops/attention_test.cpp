@@ -220,6 +220,38 @@ TEST(PagedAttention, a_row_does_not_depend_on_chunks_neighbours_or_threads) {
   }
 }
 
+// Values that rounding treats specially reach the cache as the types' own conversions make them, on
+// every instruction set.
+TEST(QkNormRopeStore, stores_nan_infinity_denormals_and_halfway_cases_as_the_types_do) {
+  const int head_dim = 34;
+  const float special[] = {NAN,      -NAN,     INFINITY,    -INFINITY,   1e-40f, -1e-40f, 3.4e38f,
+                           65519.9f, 65520.0f, 1.00390625f, 1.01171875f, 6e-8f,  2.9e-8f, -0.0f};
+  for (DType dtype : kCacheTypes) {
+    for (CpuIsa isa : available_isas()) {
+      Device device(isa);
+      Cache cache(dtype, 1, head_dim, 1);
+      std::vector<float> qkv(static_cast<size_t>(3 * head_dim), 0.0f);
+      for (int d = 0; d < head_dim; ++d)
+        qkv[static_cast<size_t>(2 * head_dim + d)] = special[d % std::ssize(special)];
+      std::vector<int32_t> zero = {0};
+      std::vector<float> cos_sin(static_cast<size_t>(head_dim), 1.0f);
+      qk_norm_rope_store(device.ex, view(qkv, {1, 3 * head_dim}), view(zero, {1}), view(zero, {1}),
+                         {}, {}, 1e-6f, view(cos_sin, {1, 2, head_dim / 2}), 1, cache.layer);
+      for (int d = 0; d < head_dim; ++d) {
+        const float value = special[d % std::ssize(special)];
+        const float stored =
+            reference::cache_value(cache.layer, cache.layer.index(0, true, 0, 0) + d);
+        const float expected = dtype == DType::kF32   ? value
+                               : dtype == DType::kF16 ? static_cast<float>(f16(value))
+                                                      : static_cast<float>(bf16(value));
+        EXPECT_TRUE(stored == expected || (std::isnan(stored) && std::isnan(expected)))
+            << cpu_isa_name(isa) << " " << dtype_name(dtype) << ": " << value << " became "
+            << stored << ", expected " << expected;
+      }
+    }
+  }
+}
+
 TEST(QkNormRopeStore, rotates_q_and_writes_k_and_v_at_the_slots) {
   const int q_heads = 4, kv_heads = 2;
   for (int head_dim : {6, 16, 64, 128}) {

@@ -238,6 +238,21 @@ TEST(Linear, extreme_integers_do_not_saturate) {
   }
 }
 
+TEST(Linear, more_rows_than_one_pass_rounds_equal_the_rows_alone) {
+  const int64_t n = 16, k = 64, rows = 2061;
+  const Packed packed(reference::random_matrix(Format::kQ4_1, n, k, 17));
+  const quant::LinearGroup group{{packed.weight}, 1};
+  std::vector<float> x = reference::random_floats(rows * k, 18);
+  Device device(available_isas().back(), /*threads=*/2, linear_workspace_bytes(rows, k));
+  std::vector<float> y = poisoned(rows * n);
+  linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
+  for (int64_t r : {0, 1023, 1024, 2047, 2048, 2060}) {
+    std::vector<float> alone = poisoned(n);
+    linear(device.ex, view(x, {rows, k}).rows(r, 1), group, view(alone, {1, n}));
+    EXPECT_TRUE(same_bits(alone.data(), &y[static_cast<size_t>(r * n)], n)) << "row " << r;
+  }
+}
+
 TEST(Linear, workspace_is_what_it_says) {
   for (const quant::FormatInfo& row_of_table : quant::formats()) {
     const int64_t n = 16, k = row_of_table.format == Format::kQ6_K ? 256 : 96, rows = 37;

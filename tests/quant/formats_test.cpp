@@ -218,7 +218,8 @@ TEST(Formats, q6_k_values_survive_both_ways) {
   EXPECT_EQ(std::memcmp(q, back, sizeof(q)), 0);
 }
 
-// Better than rounding to the naive scale extreme / 32: what the search is for.
+// A seventh less squared error than with the naive scale extreme / 31: what the search is for (one
+// candidate alone gains 3 %).
 TEST(Formats, q6_k_search_beats_the_naive_scale) {
   std::mt19937 generator(4);
   std::normal_distribution<float> normal;
@@ -239,7 +240,7 @@ TEST(Formats, q6_k_search_beats_the_naive_scale) {
       }
     }
   }
-  EXPECT_LT(searched, naive);
+  EXPECT_LT(searched, 0.9 * naive);
 }
 
 }  // namespace

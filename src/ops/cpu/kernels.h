@@ -15,7 +15,7 @@ namespace donar::ops::cpu {
 // How a weight format wants its input rounded.
 enum class InputKind : uint8_t { kFloat, kBf16, kInt8 };
 
-// Input rows of linear, rounded and regrouped: rows go in groups of Kernels::max_group, then of the
+// Input rows of linear, rounded and regrouped: rows go in groups of the Vec's kMaxRows, then of the
 // next powers of two below; within a group the rows of one step lie side by side, so that the
 // register tile reads one sequential stream. A group begins at its first row * row_bytes whatever
 // the grouping.
@@ -80,7 +80,6 @@ struct AttentionPart {
 };
 
 struct Kernels {
-  int max_group;  // rows of a register tile of linear
   // Rounds `rows` rows (the first one beginning a group) to k padded values each.
   void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
                      int offset, bool halves, std::byte* out);

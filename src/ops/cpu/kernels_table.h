@@ -11,8 +11,7 @@ namespace donar::ops::cpu {
 template <class V>
 constexpr Kernels make_kernels() {
   using quant::Format;
-  return {.max_group = V::kMaxRows,
-          .round_int8 = round_int8<V>,
+  return {.round_int8 = round_int8<V>,
           .group_floats = group_floats<V>,
           .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>,
                      linear_tile<V, Format::kBF16>, linear_tile<V, Format::kQ4_0>,

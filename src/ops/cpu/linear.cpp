@@ -16,6 +16,7 @@ using quant::LinearWeight;
 // the tiles of a piece pass.
 constexpr int64_t kPieceBytes = 256 << 10;
 constexpr int64_t kRowBlockBytes = 768 << 10;
+constexpr int64_t kPassRows = 1024;  // rounded at a time: bounds the workspace of large steps
 constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups of any instruction set
 
 struct Input {
@@ -111,18 +112,7 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts
   });
 }
 
-}  // namespace
-
-int64_t rows_per_piece(const Exec& ex, int64_t rows, int64_t dim) {
-  const int threads = ex.pool->num_threads();
-  if (rows * dim < kForkFloats || threads == 1) return std::max<int64_t>(rows, 1);
-  const int64_t fair = (rows + threads * int64_t{4} - 1) / (threads * int64_t{4});
-  return std::max<int64_t>(fair, std::max<int64_t>(kForkFloats / 4 / dim, 1));
-}
-
-void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
-  const int64_t rows = x.dim(0);
-  if (rows == 0) return;
+void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
   bool done[3] = {};
   for (int first = 0; first < group.count; ++first) {
     if (done[first]) continue;
@@ -143,7 +133,24 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
     }
     Arena::Scope scope(*ex.arena);
     const Input input = round_input(ex, x, group.parts[static_cast<size_t>(first)].format);
-    multiply(ex, input, rows, parts, count, y);
+    multiply(ex, input, x.dim(0), parts, count, y);
+  }
+}
+
+}  // namespace
+
+int64_t rows_per_piece(const Exec& ex, int64_t rows, int64_t dim) {
+  const int threads = ex.pool->num_threads();
+  if (rows * dim < kForkFloats || threads == 1) return std::max<int64_t>(rows, 1);
+  const int64_t fair = (rows + threads * int64_t{4} - 1) / (threads * int64_t{4});
+  return std::max<int64_t>(fair, std::max<int64_t>(kForkFloats / 4 / dim, 1));
+}
+
+void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
+  const int64_t all_rows = x.dim(0);
+  for (int64_t row = 0; row < all_rows; row += kPassRows) {
+    const int64_t rows = std::min(kPassRows, all_rows - row);
+    linear_pass(ex, x.rows(row, rows), group, y.rows(row, rows));
   }
 }
 
@@ -151,7 +158,7 @@ uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
   const int64_t widest =
       std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kF32, k),
                 input_row_bytes(Format::kBF16, k)});
-  return static_cast<uint64_t>(rows * widest + 64);
+  return static_cast<uint64_t>(std::min(rows, kPassRows) * widest + 64);
 }
 
 }  // namespace donar::ops::cpu
