@@ -136,7 +136,7 @@ constexpr Flag kFlags[] = {
      return {}; }},
   {"--io-threads", "", kValue, kHonoured, kServe, "Server", "N", "threads that parse, tokenize and write (2)", "",
    [](Options& o, V v) { return store(o.server.io_threads, parse_integer(v.text, 1, 64)); }},
-  {"--log-level", "", kValue, kHonoured, kAllCommands, "Server", "LEVEL", "debug, info, warning, error or off (info)", "", log_level},
+  {"--log-level", "", kValue, kHonoured, kAllCommands, "Server", "LEVEL", "debug, info, warning, error or off (serve: info, else warning)", "", log_level},
   {"--uvicorn-log-level", "", kValue, kHonoured, kServe, "Server", "LEVEL", "the same as --log-level", "", log_level},
 
   // Engine
@@ -148,7 +148,7 @@ constexpr Flag kFlags[] = {
      Result<int64_t> size = parse_human_size(v.text);
      if (size && *size == 0) return fail(ErrorCode::kInvalidArgument, "0 tokens fit nothing; leave the flag out for the model's own limit");
      return store(o.engine.max_model_len, std::move(size)); }},
-  {"--max-num-seqs", "", kValue, kHonoured, kServe | kRun, "Engine", "N", "sequences in one step (32)", "",
+  {"--max-num-seqs", "", kValue, kHonoured, kServe, "Engine", "N", "sequences in one step (32)", "",
    [](Options& o, V v) { return store(o.engine.max_num_seqs, parse_integer(v.text, 1, 65536)); }},
   {"--max-num-batched-tokens", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "token budget of one step (256)", "",
    [](Options& o, V v) -> Result<void> {

@@ -30,7 +30,8 @@ int run_command(const std::vector<std::string>& args) {
     fmt::print("{}", line->text);
     return 0;
   }
-  set_log_level(line->options.log_level);
+  set_log_level(line->options.log_level.value_or(line->command == "serve" ? LogLevel::kInfo
+                                                                          : LogLevel::kWarn));
   for (const std::string& warning : line->warnings) log_warn("{}", warning);
   for (const Row& row : kCommands) {
     if (row.name != line->command) continue;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,8 +41,8 @@ struct Options {
   std::string chat_template;  // path or inline Jinja; empty: the model's own
   int threads = 0;            // CPU threads of a step; 0: all that the process may use
   std::chrono::seconds shutdown_timeout{
-      10};  // running requests may finish for this long after SIGTERM
-  LogLevel log_level = LogLevel::kInfo;
+      10};                            // running requests may finish for this long after SIGTERM
+  std::optional<LogLevel> log_level;  // none: info for serve, warnings for the others
   server::ServerConfig server;
   engine::EngineConfig engine;
   model::LoadOptions load;

@@ -159,7 +159,9 @@ Conversation new_conversation(const Options& options, const Session& session) {
 
 }  // namespace
 
-Result<int> run(const Options& options) {
+Result<int> run(const Options& given) {
+  Options options = given;
+  options.engine.max_num_seqs = 1;  // one reader, so one context's worth of KV cache
   // From a pipe Ctrl-C should end the program as usual, so it is only caught on a terminal.
   const bool interactive = isatty(STDIN_FILENO) != 0 && options.chat.prompt.empty();
   SignalWaiter signals(interactive ? std::initializer_list<int>{SIGINT}

@@ -1,6 +1,9 @@
 """Start, loading, drain, failure; and the other commands of the binary."""
 
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import threading
@@ -137,6 +140,39 @@ class Commands(unittest.TestCase):
         self.assertIn("Paris", run.stdout)
         self.assertIn("Shakespeare", run.stdout)
         self.assertEqual(run.stderr.count("tok/s"), 2)
+
+    def test_run_in_a_terminal_stops_an_answer_with_ctrl_c_and_goes_on(self):
+        model = [str(base.OPTIONS.model)] if base.OPTIONS.model else []
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(base.OPTIONS.donar, [base.OPTIONS.donar, "run", *model, "--temperature", "0"])
+        seen = b""
+
+        def until(text, seconds=120):
+            nonlocal seen
+            end = time.monotonic() + seconds
+            while text not in seen:
+                self.assertLess(time.monotonic(), end, f"{text} did not come: {seen[-2000:]}")
+                if select.select([terminal], [], [], 0.2)[0]:
+                    seen += os.read(terminal, 4096)
+            before, _, seen = seen.partition(text)
+            return before
+
+        until(b">>> ")
+        os.write(terminal, "Zähle von 1 bis 10000: 1, 2, 3,\n".encode())
+        until("10000: 1, 2, 3,\r\n".encode())
+        while not seen:
+            seen += os.read(terminal, 4096)  # the first words of the answer
+        os.write(terminal, b"\x03")
+        self.assertIn(b"tok/s", until(b"stopped]"))
+        until(b">>> ")
+        os.write(terminal, b"a line that is dropped\x03")
+        os.write(terminal, b"/set top_k 3\n")
+        until(b"top_k = 3")
+        os.write(terminal, b"/exit\n")
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        os.close(terminal)
 
     def test_bench_ends_with_json_of_both_speeds_and_the_same_hash_each_time(self):
         lines = []

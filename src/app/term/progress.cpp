@@ -40,7 +40,9 @@ void Progress::update(const server::LoadProgress& progress) {
   if (!new_phase && percent == last_percent_) return;
   last_percent_ = percent;
   phase_ = progress.phase;
-  if (is_terminal_) {
+  if (is_terminal_ && progress.total_bytes == 0) {
+    erase();  // nothing to measure, and log lines may follow
+  } else if (is_terminal_) {
     fmt::print(stderr, "\r\x1b[K{}", progress_line(progress));
     std::fflush(stderr);
     shown_ = true;
@@ -53,6 +55,10 @@ void Progress::update(const server::LoadProgress& progress) {
 
 void Progress::clear() {
   const std::lock_guard lock(mutex_);
+  erase();
+}
+
+void Progress::erase() {
   if (!shown_) return;
   fmt::print(stderr, "\r\x1b[K");
   std::fflush(stderr);

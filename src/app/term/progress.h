@@ -17,6 +17,8 @@ class Progress {
   void clear();                                       // takes the bar off the screen
 
  private:
+  void erase();  // with the mutex held
+
   std::mutex mutex_;
   const bool is_terminal_;
   bool shown_ = false;
