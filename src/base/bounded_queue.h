@@ -26,7 +26,8 @@ class BoundedQueue {
     return true;
   }
 
-  // Takes everything that is queued. With `block`, waits until there is something or the queue is closed.
+  // Takes everything that is queued. With `block`, waits until there is something or the queue is
+  // closed.
   std::deque<T> drain(bool block) {
     std::unique_lock lock(mutex_);
     if (block) ready_.wait(lock, [&] { return closed_ || !items_.empty(); });

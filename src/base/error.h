@@ -1,4 +1,5 @@
-// Expected failures are values: Result<T> carries either a T or an Error that says what to do about it.
+// Expected failures are values: Result<T> carries either a T or an Error that says what to do about
+// it.
 #pragma once
 
 #include <fmt/format.h>

@@ -11,8 +11,10 @@
 
 namespace donar {
 
-// The whole file as text. kNotFound, kPermissionDenied, kPayloadTooLarge (over max_bytes); messages name the path.
-Result<std::string> read_text_file(const std::filesystem::path& path, size_t max_bytes = size_t{64} << 20);
+// The whole file as text. kNotFound, kPermissionDenied, kPayloadTooLarge (over max_bytes); messages
+// name the path.
+Result<std::string> read_text_file(const std::filesystem::path& path,
+                                   size_t max_bytes = size_t{64} << 20);
 
 // A read-only file; move-only, closes itself. Thread-safe for reads.
 class File {

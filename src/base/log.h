@@ -1,4 +1,5 @@
-// Log lines to stderr. spdlog stays in log.cpp, because its headers cost seconds per translation unit.
+// Log lines to stderr. spdlog stays in log.cpp, because its headers cost seconds per translation
+// unit.
 #pragma once
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
-// A fork-join pool for the CPU device. The caller takes part, so a pool of one runs everything inline.
-// Workers spin up to 50 us for the next job and then sleep, since a decode step forks hundreds of times.
+// A fork-join pool for the CPU device. The caller takes part, so a pool of one runs everything
+// inline. Workers spin up to 50 us for the next job and then sleep, since a decode step forks
+// hundreds of times.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,11 @@ class ThreadPool {
 
   int num_threads() const;
 
-  // Runs body(begin, end) over [0, count) in pieces of at most `chunk`, claimed by whoever is free; returns when all are done.
-  // `body` must not throw and must not call the pool again. One caller at a time (the engine thread).
-  void parallel_for(int64_t count, int64_t chunk, FunctionRef<void(int64_t begin, int64_t end)> body);
+  // Runs body(begin, end) over [0, count) in pieces of at most `chunk`, claimed by whoever is free;
+  // returns when all are done. `body` must not throw and must not call the pool again. One caller
+  // at a time (the engine thread).
+  void parallel_for(int64_t count, int64_t chunk,
+                    FunctionRef<void(int64_t begin, int64_t end)> body);
 
  private:
   struct State;

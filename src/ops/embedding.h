@@ -1,4 +1,5 @@
-// Rows of the embedding table, unpacked from any weight format and layout (a tied head is one copy).
+// Rows of the embedding table, unpacked from any weight format and layout (a tied head is one
+// copy).
 #pragma once
 
 #include "quant/linear_weight.h"
@@ -9,8 +10,8 @@ namespace donar::ops {
 
 // y[i] = float(table[ids[i]]).
 void embedding(Exec& ex,
-               TensorView ids,                   // [rows] i32, each in [0, table.n)
+               TensorView ids,                    // [rows] i32, each in [0, table.n)
                const quant::LinearWeight& table,  // [vocab, dim]
-               TensorView y);                    // [rows, dim] f32, out
+               TensorView y);                     // [rows, dim] f32, out
 
 }  // namespace donar::ops

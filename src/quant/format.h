@@ -1,5 +1,6 @@
-// Weight formats as rows of one table: block layout, reference pack and unpack. Kernels hang off LinearWeight (linear_weight.h).
-// Block layouts are GGUF's (ggml-org/ggml, src/ggml-common.h); rows are quantized along K.
+// Weight formats as rows of one table: block layout, reference pack and unpack. Kernels hang off
+// LinearWeight (linear_weight.h). Block layouts are GGUF's (ggml-org/ggml, src/ggml-common.h); rows
+// are quantized along K.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +14,13 @@ enum class Format : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ8_0, kQ6_K };
 
 struct FormatInfo {
   Format format;
-  std::string_view name;    // "Q4_1"
-  int block_values;         // values in a block along K; 1 for plain floats
-  int block_bytes;          // bytes of a block as stored in files
-  uint32_t ggml_type;       // id in GGUF files
-  void (*unpack)(const void* block, float* values);        // one block -> block_values floats
-  void (*pack)(const float* values, void* block);          // reference quantizer; nullptr where there is none yet
+  std::string_view name;  // "Q4_1"
+  int block_values;       // values in a block along K; 1 for plain floats
+  int block_bytes;        // bytes of a block as stored in files
+  uint32_t ggml_type;     // id in GGUF files
+  void (*unpack)(const void* block, float* values);  // one block -> block_values floats
+  void (*pack)(const float* values,
+               void* block);  // reference quantizer; nullptr where there is none yet
 };
 
 std::span<const FormatInfo> formats();  // the table

@@ -1,4 +1,5 @@
-// Owns device memory (64-byte aligned, huge pages advised from 2 MB up) and gives it back to its ledger. Move-only.
+// Owns device memory (64-byte aligned, huge pages advised from 2 MB up) and gives it back to its
+// ledger. Move-only.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,9 @@ class Buffer {
 
   std::byte* data() const { return data_; }
   template <class T>
-  T* as() const { return reinterpret_cast<T*>(data_); }
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
   uint64_t size() const { return size_; }
 
  private:

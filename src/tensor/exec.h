@@ -12,7 +12,8 @@ namespace donar {
 
 enum class DeviceType : uint8_t { kCpu, kCuda };
 
-// Instruction sets of the CPU kernels, best last. Chosen once at start; a flag or a test may force a lower one.
+// Instruction sets of the CPU kernels, best last. Chosen once at start; a flag or a test may force
+// a lower one.
 enum class CpuIsa : uint8_t { kPortable, kAvx2, kAvx512 };
 CpuIsa detect_cpu_isa();  // kAvx512 asks for F, BW, VL, DQ and VNNI; kAvx2 for FMA and F16C too
 const char* cpu_isa_name(CpuIsa isa);
@@ -27,7 +28,8 @@ class Arena {
   T* take(int64_t count) {
     const uint64_t begin = (used_ + 63) & ~uint64_t{63};
     const uint64_t end = begin + static_cast<uint64_t>(count) * sizeof(T);
-    DONAR_CHECK(end <= buffer_.size(), "workspace of {} bytes is too small: {} wanted", buffer_.size(), end);
+    DONAR_CHECK(end <= buffer_.size(), "workspace of {} bytes is too small: {} wanted",
+                buffer_.size(), end);
     used_ = end;
     return reinterpret_cast<T*>(buffer_.data() + begin);
   }

@@ -1,4 +1,5 @@
-// Every byte has an owner: tagged totals per kind of use, sized before anything is allocated, printed at start, exported, zero at exit.
+// Every byte has an owner: tagged totals per kind of use, sized before anything is allocated,
+// printed at start, exported, zero at exit.
 #pragma once
 
 #include <array>
@@ -23,11 +24,14 @@ class MemoryLedger {
   MemoryLedger(const MemoryLedger&) = delete;
   MemoryLedger& operator=(const MemoryLedger&) = delete;
 
-  // kResourceExhausted with needed and available numbers if `bytes` more would pass the limit. Thread-safe.
+  // kResourceExhausted with needed and available numbers if `bytes` more would pass the limit.
+  // Thread-safe.
   Result<void> reserve(MemoryUse use, uint64_t bytes);
   void release(MemoryUse use, uint64_t bytes);
 
-  uint64_t used(MemoryUse use) const { return used_[static_cast<size_t>(use)].load(std::memory_order_relaxed); }
+  uint64_t used(MemoryUse use) const {
+    return used_[static_cast<size_t>(use)].load(std::memory_order_relaxed);
+  }
   uint64_t total() const;
   uint64_t limit_bytes() const { return limit_bytes_; }
   std::string summary() const;  // "weights 98.4 MB, kv 512.0 MB, workspace 12.1 MB, total 622.5 MB"
@@ -37,7 +41,8 @@ class MemoryLedger {
   std::array<std::atomic<uint64_t>, kNumMemoryUses> used_{};
 };
 
-// Host memory that new allocations can use without swapping: MemAvailable, capped by the cgroup's limit. Bytes.
+// Host memory that new allocations can use without swapping: MemAvailable, capped by the cgroup's
+// limit. Bytes.
 uint64_t available_host_memory();
 
 std::string format_bytes(uint64_t bytes);  // "98.4 MB", decimal units

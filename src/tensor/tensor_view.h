@@ -1,4 +1,5 @@
-// A view: pointer, dtype, shape. It never owns; a Buffer does. Rows may be strided, elements within a row are contiguous.
+// A view: pointer, dtype, shape. It never owns; a Buffer does. Rows may be strided, elements within
+// a row are contiguous.
 #pragma once
 
 #include <array>
@@ -12,12 +13,30 @@ namespace donar {
 
 template <class T>
 constexpr DType dtype_of();
-template <> constexpr DType dtype_of<float>() { return DType::kF32; }
-template <> constexpr DType dtype_of<f16>() { return DType::kF16; }
-template <> constexpr DType dtype_of<bf16>() { return DType::kBF16; }
-template <> constexpr DType dtype_of<int32_t>() { return DType::kI32; }
-template <> constexpr DType dtype_of<int8_t>() { return DType::kI8; }
-template <> constexpr DType dtype_of<uint8_t>() { return DType::kU8; }
+template <>
+constexpr DType dtype_of<float>() {
+  return DType::kF32;
+}
+template <>
+constexpr DType dtype_of<f16>() {
+  return DType::kF16;
+}
+template <>
+constexpr DType dtype_of<bf16>() {
+  return DType::kBF16;
+}
+template <>
+constexpr DType dtype_of<int32_t>() {
+  return DType::kI32;
+}
+template <>
+constexpr DType dtype_of<int8_t>() {
+  return DType::kI8;
+}
+template <>
+constexpr DType dtype_of<uint8_t>() {
+  return DType::kU8;
+}
 
 struct TensorView {
   static constexpr int kMaxRank = 4;
@@ -29,7 +48,8 @@ struct TensorView {
   std::array<int64_t, kMaxRank> stride{};  // elements; stride[rank - 1] == 1
 
   TensorView() = default;
-  TensorView(void* pointer, DType type, std::initializer_list<int64_t> dims) : data(pointer), dtype(type) {
+  TensorView(void* pointer, DType type, std::initializer_list<int64_t> dims)
+      : data(pointer), dtype(type) {
     DONAR_CHECK(dims.size() <= kMaxRank);
     for (int64_t dim : dims) shape[rank++] = dim;
     int64_t step = 1;
@@ -58,9 +78,11 @@ struct TensorView {
 
   // The first `count` rows from `begin` along dimension 0.
   TensorView rows(int64_t begin, int64_t count) const {
-    DONAR_CHECK(begin >= 0 && count >= 0 && begin + count <= shape[0], "rows [{}, {}) of {}", begin, begin + count, shape[0]);
+    DONAR_CHECK(begin >= 0 && count >= 0 && begin + count <= shape[0], "rows [{}, {}) of {}", begin,
+                begin + count, shape[0]);
     TensorView view = *this;
-    view.data = static_cast<char*>(data) + begin * stride[0] * static_cast<int64_t>(dtype_size(dtype));
+    view.data =
+        static_cast<char*>(data) + begin * stride[0] * static_cast<int64_t>(dtype_size(dtype));
     view.shape[0] = count;
     return view;
   }
