@@ -9,7 +9,7 @@ const kFlags = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync',
 ];
-const kWaitMs = 10_000;
+const kWaitMs = 30_000;
 
 export async function launch() {
   let chromium;

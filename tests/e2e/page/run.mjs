@@ -23,7 +23,7 @@ for (const {name, run, options = {}} of tests) {
   const mock = new MockServer();
   await mock.start();
   const context = await browser.newContext({viewport: {width: 1280, height: 800}, reducedMotion: 'reduce', ...options});
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(30_000);
   const chat = new Chat(await context.newPage(), options.url ?? mock.url);
   try {
     await run({chat, page: chat.page, mock, context});
