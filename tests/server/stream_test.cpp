@@ -200,7 +200,9 @@ TEST_F(Streams, many_clients_at_once_get_their_own_answers) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 160);
   EXPECT_EQ(engine_.aborted, 0);
-  EXPECT_EQ(parse(get("/load").body).at("server_load"), 0);
+  // A client has its answer a moment before its request is gone.
+  EXPECT_TRUE(
+      FakeEngine::eventually([&] { return parse(get("/load").body).at("server_load") == 0; }));
 }
 
 TEST_F(Streams, clients_that_come_and_go_at_random_leave_nothing_behind) {

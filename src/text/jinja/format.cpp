@@ -118,9 +118,9 @@ std::string general_digits(double value, int precision, bool alternate) {
 
 std::string int_digits(Int value, Int base, bool capital) {  // value >= 0
   if (value == 0) return "0";
+  const std::string_view digits = capital ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string text;
-  for (; value > 0; value /= base)
-    text += (capital ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<size_t>(value % base)];
+  for (; value > 0; value /= base) text += digits[static_cast<size_t>(value % base)];
   std::reverse(text.begin(), text.end());
   return text;
 }
