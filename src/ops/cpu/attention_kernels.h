@@ -174,8 +174,7 @@ void add_values(const float* weights, const float (&decay)[R], const TileBlocks&
                 int width, float* part) {
   constexpr int kVectors = V::kKeyVectors;
   constexpr int kBytes = CacheType<V, kType>::kBytes;
-  int d = 0;
-  const auto columns = [&]<int kWide>() {
+  const auto columns = [&]<int kWide>(int d) {
     typename V::F sum[R][kWide];
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < kWide; ++v) {
@@ -199,10 +198,11 @@ void add_values(const float* weights, const float (&decay)[R], const TileBlocks&
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < kWide; ++v) V::store(part + r * width + d + v * V::kLanes, sum[r][v]);
     }
-    d += kWide * V::kLanes;
   };
-  while (d + kVectors * V::kLanes <= width) columns.template operator()<kVectors>();
-  while (d < width) columns.template operator()<1>();
+  int d = 0;
+  for (; d + kVectors * V::kLanes <= width; d += kVectors * V::kLanes)
+    columns.template operator()<kVectors>(d);
+  for (; d < width; d += V::kLanes) columns.template operator()<1>(d);
 }
 
 // Scores -> exponentials of one row, in place; its running maximum and sum; returns what older
