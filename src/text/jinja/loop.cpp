@@ -61,7 +61,7 @@ Value Loop::call(Interpreter& run, Args& args) {
   const Arguments arguments("loop", args, {"iterable"});
   if (!node_.recursive) raise("loop() needs the word 'recursive' in its for tag");
   Text out;
-  const Value iterable = arguments.required(0);
+  const Value& iterable = arguments.required(0);
   run.run_for(node_, outer_, out, &iterable, depth_ + 1);
   return Value::string(std::move(out));
 }
