@@ -2,12 +2,14 @@
 # Includes are rooted at src/ and reach only what DEPS lists, so that a wrong dependency does not link.
 add_library(donar_options INTERFACE)
 target_include_directories(donar_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
-target_compile_options(donar_options INTERFACE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers)
+target_compile_options(donar_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wpedantic -Wno-missing-field-initializers>)
+# The one build flag that code sees: kCuda in tensor/cuda.h.
+target_compile_definitions(donar_options INTERFACE DONAR_CUDA=$<BOOL:${DONAR_HAS_CUDA}>)
 # Warnings are errors with the compiler of CI; a newer one's new warnings must not keep a user from building, and the
 # instrumented code of sanitizers confuses the warnings that follow values.
 if(NOT DONAR_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # -Wrestrict: false alarms on `"text" + string` in g++ 12 (gcc.gnu.org/PR105651).
-  target_compile_options(donar_options INTERFACE -Werror -Wno-restrict)
+  target_compile_options(donar_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror -Wno-restrict>)
 endif()
 if(DONAR_SANITIZE)
   add_compile_options(-fsanitize=${DONAR_SANITIZE} -fno-omit-frame-pointer -g)

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "tensor/cuda.h"
+#include "tensor/cuda_memory.h"
 
 namespace donar {
 namespace {
@@ -40,19 +42,37 @@ void* map_pages(uint64_t bytes) {
 }  // namespace
 
 Result<Buffer> Buffer::allocate(MemoryLedger& ledger, MemoryUse use, uint64_t bytes) {
+  return allocate(ledger, use, bytes,
+                  ledger.space() == MemorySpace::kCuda ? Kind::kCuda : Kind::kPages);
+}
+
+Result<Buffer> Buffer::allocate_pinned(MemoryLedger& host_ledger, MemoryUse use, uint64_t bytes) {
+  DONAR_CHECK(host_ledger.space() == MemorySpace::kHost);
+  return allocate(host_ledger, use, bytes, Kind::kPinned);
+}
+
+Result<Buffer> Buffer::allocate(MemoryLedger& ledger, MemoryUse use, uint64_t bytes, Kind kind) {
   Buffer buffer;
   if (bytes == 0) return buffer;
   if (Result<void> reserved = ledger.reserve(use, bytes); !reserved) return forward_error(reserved);
-  void* data = map_pages(bytes);
-  if (data == nullptr) {
-    const int error = errno;
+  Result<void*> data = nullptr;
+  if (kind == Kind::kPages) {
+    data = map_pages(bytes);
+    if (*data == nullptr) data = fail(ErrorCode::kResourceExhausted, "{}", std::strerror(errno));
+  } else if constexpr (kCuda) {
+    data = kind == Kind::kPinned ? cuda_allocate_pinned(bytes) : cuda_allocate(bytes);
+  } else {
+    DONAR_CHECK(false, "memory of a CUDA device in a build without CUDA");
+  }
+  if (!data) {
     ledger.release(use, bytes);
     return fail(ErrorCode::kResourceExhausted, "cannot allocate {} for {}: {}", format_bytes(bytes),
-                memory_use_name(use), std::strerror(error));
+                memory_use_name(use), data.error().message);
   }
-  buffer.data_ = static_cast<std::byte*>(data);
+  buffer.data_ = static_cast<std::byte*>(*data);
   buffer.size_ = bytes;
   buffer.use_ = use;
+  buffer.kind_ = kind;
   buffer.ledger_ = &ledger;
   return buffer;
 }
@@ -61,6 +81,7 @@ Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       use_(other.use_),
+      kind_(other.kind_),
       ledger_(std::exchange(other.ledger_, nullptr)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
@@ -69,6 +90,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
     data_ = std::exchange(other.data_, nullptr);
     size_ = std::exchange(other.size_, 0);
     use_ = other.use_;
+    kind_ = other.kind_;
     ledger_ = std::exchange(other.ledger_, nullptr);
   }
   return *this;
@@ -78,7 +100,11 @@ Buffer::~Buffer() { free(); }
 
 void Buffer::free() {
   if (data_ == nullptr) return;
-  DONAR_CHECK(munmap(data_, mapped_bytes(size_)) == 0, "munmap: {}", std::strerror(errno));
+  if (kind_ == Kind::kPages) {
+    DONAR_CHECK(munmap(data_, mapped_bytes(size_)) == 0, "munmap: {}", std::strerror(errno));
+  } else if constexpr (kCuda) {
+    kind_ == Kind::kPinned ? cuda_free_pinned(data_) : cuda_free(data_);
+  }
   ledger_->release(use_, size_);
   data_ = nullptr;
   size_ = 0;

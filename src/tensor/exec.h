@@ -7,6 +7,8 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "tensor/buffer.h"
+#include "tensor/cuda_exec.h"
+#include "tensor/dtype.h"
 
 namespace donar {
 
@@ -18,15 +20,17 @@ enum class CpuIsa : uint8_t { kPortable, kAvx2, kAvx512 };
 CpuIsa detect_cpu_isa();  // kAvx512 asks for F, BW, VL, DQ and VNNI; kAvx2 for FMA and F16C too
 const char* cpu_isa_name(CpuIsa isa);
 
-// Scratch of one step: a bump allocator over a buffer that was sized before the first step.
+// Scratch of one step: a bump allocator over a buffer that was sized before the first step. Hands
+// out addresses only: of device memory on CUDA.
 class Arena {
  public:
   explicit Arena(Buffer buffer) : buffer_(std::move(buffer)) {}
 
-  // 64-byte aligned, uninitialised, valid until the enclosing Scope ends.
+  // 256-byte aligned, uninitialised, valid until the enclosing Scope ends.
+  static constexpr uint64_t kAlignment = 256;
   template <class T>
   T* take(int64_t count) {
-    const uint64_t begin = (used_ + 63) & ~uint64_t{63};
+    const uint64_t begin = (used_ + kAlignment - 1) & ~(kAlignment - 1);
     const uint64_t end = begin + static_cast<uint64_t>(count) * sizeof(T);
     DONAR_CHECK(end <= buffer_.size(), "workspace of {} bytes is too small: {} wanted",
                 buffer_.size(), end);
@@ -55,8 +59,13 @@ class Arena {
 struct Exec {
   DeviceType device = DeviceType::kCpu;
   CpuIsa isa = CpuIsa::kPortable;
-  ThreadPool* pool = nullptr;  // never null on the CPU
-  Arena* arena = nullptr;      // never null; scratch of the ops themselves
+  ThreadPool* pool = nullptr;      // never null on the CPU
+  Arena* arena = nullptr;          // never null; scratch of the ops themselves
+  const CudaExec* cuda = nullptr;  // the stream and what kernels ask of the device; null on the CPU
+  DType activation = DType::kF32;  // CUDA: kBF16 or kF16, inputs of matrix products
+  bool batch_invariant = false;    // CUDA: rows give the same bits in steps of any size, slower
+
+  bool on_cuda() const { return device == DeviceType::kCuda; }
 };
 
 }  // namespace donar
