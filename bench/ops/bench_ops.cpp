@@ -193,8 +193,8 @@ void Bench::attention(int q_heads, int kv_heads, int head_dim, int context, int 
   };
   const auto run = [&](int64_t i) {
     ops::paged_attention(ex_, floats(q, {total, width}), ints(positions, {total}),
-                         ints(starts, {sequences + 1}), ints(tables, {sequences, blocks}), layer(i),
-                         params, floats(out, {total, width}));
+                         ints(starts, {sequences + 1}), ints(tables, {sequences, blocks}), {},
+                         layer(i), params, floats(out, {total, width}));
   };
   const Measured time = median_of(run);
   run(0);

@@ -10,7 +10,7 @@ namespace donar::engine {
 namespace {
 
 int64_t slice_rows(const WorkerLimits& limits) {
-  return std::min(model::Decoder::kHeadRows, limits.batch.max_rows);
+  return std::min(model::Decoder::head_rows(DeviceType::kCpu), limits.batch.max_rows);
 }
 
 Result<Buffer> workspace(MemoryLedger& ledger, uint64_t bytes) {
@@ -34,8 +34,9 @@ Result<std::unique_ptr<Worker>> Worker::create(MemoryLedger& ledger,
                                                const model::Weights& weights,
                                                const WorkerLimits& limits) {
   const int64_t max_rows = limits.batch.max_rows;
-  Result<Buffer> arena =
-      workspace(ledger, model::Decoder::workspace_bytes(config, max_rows, limits.num_threads));
+  Result<Buffer> arena = workspace(
+      ledger,
+      model::Decoder::workspace_bytes(DeviceType::kCpu, config, max_rows, limits.num_threads));
   if (!arena) return forward_error(arena);
   Result<Buffer> hidden =
       workspace(ledger, static_cast<uint64_t>(max_rows * config.dim) * sizeof(float));
@@ -49,7 +50,7 @@ Result<std::unique_ptr<Worker>> Worker::create(MemoryLedger& ledger,
                                             config.eos_tokens, limits.num_threads);
   if (!sampler) return forward_error(sampler);
   Result<model::Decoder> decoder =
-      model::Decoder::create(ledger, config, weights, max_rows, limits.max_positions);
+      model::Decoder::create(Exec{}, ledger, config, weights, max_rows, limits.max_positions);
   if (!decoder) return forward_error(decoder);
   Result<kv::KvStore> kv = kv::KvStore::create(
       ledger, model::Decoder::kv_layers(config, limits.kv_dtype), limits.num_blocks);
@@ -71,9 +72,11 @@ Result<StepResult> Worker::run(const StepPlan& plan) {
   const int64_t dim = decoder_.config().dim, vocab_size = decoder_.config().vocab_size;
 
   const TensorView hidden(hidden_.data(), DType::kF32, {num_rows, dim});
-  decoder_.forward(exec_, batch, kv_, hidden);
-  for (int64_t begin = 0; begin < num_rows; begin += model::Decoder::kHeadRows) {
-    const int64_t count = std::min(model::Decoder::kHeadRows, num_rows - begin);
+  decoder_.forward(exec_, batch, kv_);
+  decoder_.final_norm(exec_, batch, 0, num_rows, hidden);
+  const int64_t slice = model::Decoder::head_rows(DeviceType::kCpu);
+  for (int64_t begin = 0; begin < num_rows; begin += slice) {
+    const int64_t count = std::min(slice, num_rows - begin);
     const TensorView logits(logits_.data(), DType::kF32, {count, vocab_size});
     decoder_.logits(exec_, hidden.rows(begin, count), logits);
     sampler_.run(pool_, {logits_.as<float>(), static_cast<size_t>(count * vocab_size)},

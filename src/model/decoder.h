@@ -22,26 +22,35 @@ struct HiddenCapture {
 
 class Decoder {
  public:
-  // `config` and `weights` must outlive the decoder. max_rows: the largest number of rows in one
-  // step; max_positions: rows of the cos/sin table.
-  static Result<Decoder> create(MemoryLedger& ledger, const ModelConfig& config,
+  // `config` and `weights` must outlive the decoder. Allocates in the ledger, which is that of the
+  // exec's device. max_rows: the largest number of rows in one step; max_positions: rows of the
+  // cos/sin table.
+  static Result<Decoder> create(const Exec& ex, MemoryLedger& ledger, const ModelConfig& config,
                                 const Weights& weights, int64_t max_rows, int64_t max_positions);
 
-  // Runs every layer, writes k and v into `kv`, and leaves the final-norm hidden states of
-  // batch.sample_rows in `hidden`. Engine thread only (it uses the decoder's activations).
+  // Runs every layer and writes k and v into `kv`. The residual stream stays in the decoder for
+  // final_norm. Engine thread only (it uses the decoder's activations).
   void forward(Exec& ex, const ForwardBatch& batch, const kv::KvStore& kv,
-               TensorView hidden,  // [samples, dim] f32, out
                const HiddenCapture* capture = nullptr) const;
 
-  // Logits of at most kHeadRows hidden states.
-  static constexpr int64_t kHeadRows = 64;
-  void logits(Exec& ex, TensorView hidden,  // [rows <= kHeadRows, dim] f32
+  // The final norm of rows batch.sample_rows[begin, begin + count) of the batch that ran last.
+  void final_norm(Exec& ex, const ForwardBatch& batch, int64_t begin, int64_t count,
+                  TensorView hidden) const;  // activation of [count, dim], out
+
+  // The head runs in slices of so many rows, so that logits are never [tokens, vocab].
+  static int64_t head_rows(DeviceType device) { return device == DeviceType::kCuda ? 256 : 64; }
+  void logits(Exec& ex, TensorView hidden,  // activation of [rows <= head_rows, dim]
               TensorView out) const;        // [rows, vocab_size] f32, out
 
   const ModelConfig& config() const { return *config_; }
 
-  // Scratch that forward and logits take from ex.arena.
-  static uint64_t workspace_bytes(const ModelConfig& config, int64_t max_rows, int num_threads);
+  // Scratch that the functions above take from ex.arena.
+  static uint64_t workspace_bytes(DeviceType device, const ModelConfig& config, int64_t max_rows,
+                                  int num_threads);
+  // What create allocates.
+  static uint64_t activation_bytes(const Exec& ex, const ModelConfig& config,
+                                   const Weights& weights, int64_t max_rows);
+  static uint64_t cos_sin_bytes(const ModelConfig& config, int64_t max_positions);
   // What a KvStore for this model is made of.
   static std::vector<kv::KvLayerShape> kv_layers(const ModelConfig& config, DType dtype);
 
@@ -50,21 +59,23 @@ class Decoder {
   void attention(Exec& ex, int layer, TensorView h, const ForwardBatch& batch,
                  const kv::KvStore& kv, TensorView delta) const;
   void feed_forward(Exec& ex, int layer, TensorView h, TensorView delta) const;
-  void sampled(Exec& ex, TensorView x, TensorView delta, TensorView sample_rows,
-               TensorView hidden) const;
   void keep(Exec& ex, int layer, TensorView x, const HiddenCapture* capture) const;
+  Result<void> fill_cos_sin_table(const Exec& ex);
+
+  TensorView residual(int64_t rows) const;  // [rows, dim] f32
+  // Where a linear writes that adds to the residual stream: [parts, rows, dim].
+  TensorView delta(const Exec& ex, const quant::LinearGroup& group, int64_t rows) const;
+
+  // Byte offsets in activations_. `wide` is used by one block at a time: q/k/v with the rotated q
+  // and the attention output behind, then the gated activation.
+  struct Places {
+    uint64_t x = 0, h = 0, delta = 0, wide = 0, q = 0, attention = 0, row_ids = 0, end = 0;
+  };
+  static Places places(const Exec& ex, const ModelConfig& config, const Weights& weights,
+                       int64_t max_rows);
 
   const ModelConfig* config_ = nullptr;
   const Weights* weights_ = nullptr;
-  // A matrix of the activation buffer: its first `rows` rows of `columns` values.
-  TensorView activation(uint64_t offset, int64_t rows, int64_t columns) const;
-  // Byte offsets in activations_. `wide` is used by one block at a time: q/k/v and the attention
-  // output beside them, gate and up.
-  struct Places {
-    uint64_t x = 0, h = 0, delta = 0, wide = 0, attention = 0, row_ids = 0, end = 0;
-  };
-  static Places places(const ModelConfig& config, int64_t max_rows);
-
   Buffer activations_;
   Places places_;
   Buffer cos_sin_;  // [max_positions, 2, head_dim / 2] f32

@@ -8,10 +8,12 @@
 
 namespace donar::ops {
 
-// y[i] = float(table[ids[i]]).
+// y[i] = float(table[id]), id = ids[i], or previous[-1 - ids[i]] where ids[i] < 0: a token that was
+// sampled in the step before and that the host has not seen yet.
 void embedding(Exec& ex,
-               TensorView ids,                    // [rows] i32, each in [0, table.n)
+               TensorView ids,                    // [rows] i32, below table.n
                const quant::LinearWeight& table,  // [vocab, dim]
-               TensorView y);                     // [rows, dim] f32, out
+               TensorView y,                      // [rows, dim] f32, out
+               TensorView previous = {});         // [slots] i32; none: all ids are known
 
 }  // namespace donar::ops

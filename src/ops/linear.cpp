@@ -10,30 +10,66 @@ namespace donar::ops {
 using quant::Format;
 using quant::Layout;
 
-void linear(Exec& ex, TensorView x, const quant::LinearGroup& group, TensorView y) {
+namespace {
+
+void check_weights(const Exec& ex, const quant::LinearGroup& group) {
   DONAR_CHECK(group.count >= 1 && group.count <= 3, "{} parts", group.count);
-  DONAR_CHECK(x.rank == 2 && y.rank == 2 && x.dtype == DType::kF32 && y.dtype == DType::kF32);
-  DONAR_CHECK(x.dim(1) == group.k() && y.dim(1) == group.n() && x.dim(0) == y.dim(0),
-              "x [{}, {}], weights [{}, {}], y [{}, {}]", x.dim(0), x.dim(1), group.n(), group.k(),
-              y.dim(0), y.dim(1));
   for (int i = 0; i < group.count; ++i) {
     const quant::LinearWeight& part = group.parts[static_cast<size_t>(i)];
     DONAR_CHECK(
         part.k == group.k() && part.layout == preferred_layout(ex.device) && part.data != nullptr,
         "part {}: k {} of {}", i, part.k, group.k());
   }
-  cpu::linear(ex, x, group, y);
 }
 
-uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
-  return cpu::linear_workspace_bytes(rows, k);
+}  // namespace
+
+void linear(Exec& ex, TensorView x, const quant::LinearGroup& group, TensorView y) {
+  check_weights(ex, group);
+  y = y.as_parts();
+  const int64_t rows = y.dim(1);
+  DONAR_CHECK(is_activation(ex, x, rows, group.k()) && y.dim(2) == group.n(),
+              "weights [{}, {}], y [{}, {}]", group.n(), group.k(), rows, y.dim(2));
+  const LinearOutput output = linear_output(ex, group, rows);
+  DONAR_CHECK(y.dtype == output.dtype && y.dim(0) == output.parts, "{} parts of {}", y.dim(0),
+              dtype_name(y.dtype));
+  cpu::linear(ex, x, group, y.part(0));
+}
+
+void linear_silu_mul(Exec& ex, TensorView x, const quant::LinearGroup& gate_up, TensorView y) {
+  check_weights(ex, gate_up);
+  const int64_t dim = gate_up.n() / 2;
+  const int64_t rows = ex.on_cuda() ? y.dim(1) : y.dim(0);
+  DONAR_CHECK(is_activation(ex, x, rows, gate_up.k()) && is_activation(ex, y, rows, dim),
+              "weights [{}, {}], {} rows", gate_up.n(), gate_up.k(), rows);
+  Arena::Scope scope(*ex.arena);
+  const TensorView both(ex.arena->take<float>(rows * 2 * dim), DType::kF32, {rows, 2 * dim});
+  cpu::linear(ex, x, gate_up, both);
+  cpu::silu_mul(ex, both, y);
+}
+
+LinearOutput linear_output(const Exec&, const quant::LinearGroup&, int64_t) { return {}; }
+
+int64_t linear_output_bytes(const Exec&, const quant::LinearGroup& group, int64_t max_rows) {
+  return max_rows * group.n() * static_cast<int64_t>(sizeof(float));
+}
+
+uint64_t linear_workspace_bytes(DeviceType device, int64_t rows, int64_t k) {
+  return device == DeviceType::kCuda ? 0 : cpu::linear_workspace_bytes(rows, k);
+}
+
+uint64_t linear_silu_mul_workspace_bytes(DeviceType device, int64_t rows, int64_t k, int64_t dim) {
+  if (device == DeviceType::kCuda) return 0;
+  return linear_workspace_bytes(device, rows, k) + 2 * Arena::kAlignment +
+         static_cast<uint64_t>(rows * 2 * dim) * sizeof(float);
 }
 
 Layout preferred_layout(DeviceType device) {
-  return device == DeviceType::kCpu ? Layout::kRows16 : Layout::kRowMajor;
+  return device == DeviceType::kCpu ? Layout::kRows16 : Layout::kTiled;
 }
 
 int64_t packed_bytes(Format format, Layout layout, int64_t n, int64_t k) {
+  DONAR_CHECK(layout != Layout::kTiled);
   if (layout == Layout::kRowMajor) return n * quant::row_bytes(format, k);
   return (n + cpu::rows16::kTileRows - 1) / cpu::rows16::kTileRows *
          cpu::rows16::tile_bytes(format, k);

@@ -4,16 +4,16 @@
 
 namespace donar::ops {
 
-void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start,
-                     TensorView block_tables, const kv::KvLayer& cache,
+void paged_attention(Exec& ex, TensorView q, TensorView positions, TensorView query_start,
+                     TensorView block_tables, const AttentionPlan&, const kv::KvLayer& cache,
                      const AttentionParams& params, TensorView out) {
-  const int64_t rows = qkv.dim(0);
+  const int64_t rows = q.dim(0);
   const int64_t width = int64_t{params.q_heads} * cache.head_dim;
   DONAR_CHECK(params.q_heads > 0 && params.q_heads % cache.kv_heads == 0,
               "{} query heads on {} kv heads", params.q_heads, cache.kv_heads);
-  DONAR_CHECK(qkv.rank == 2 && qkv.dim(1) >= width && out.rank == 2 && out.dim(0) == rows &&
+  DONAR_CHECK(q.rank == 2 && q.dim(1) >= width && out.rank == 2 && out.dim(0) == rows &&
                   out.dim(1) == width,
-              "qkv [{}, {}], out [{}, {}]", rows, qkv.dim(1), out.dim(0), out.dim(1));
+              "q [{}, {}], out [{}, {}]", rows, q.dim(1), out.dim(0), out.dim(1));
   DONAR_CHECK(cache.head_dim % 2 == 0, "head_dim {} is odd", cache.head_dim);
   const int64_t sequences = query_start.dim(0) - 1;
   DONAR_CHECK(sequences >= 0 && block_tables.dim(0) >= sequences && positions.dim(0) == rows);
@@ -28,7 +28,7 @@ void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView 
                   "position {} of {} blocks", position, block_tables.dim(1));
     }
   }
-  cpu::paged_attention(ex, qkv, positions, query_start, block_tables, cache, params, out);
+  cpu::paged_attention(ex, q, positions, query_start, block_tables, cache, params, out);
 }
 
 uint64_t paged_attention_workspace_bytes(int num_threads, int q_heads, int head_dim) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "kv/kv_store.h"
+#include "ops/activation.h"
+#include "ops/attention_plan.h"
 #include "tensor/exec.h"
 #include "tensor/tensor_view.h"
 
@@ -23,13 +25,14 @@ struct AttentionParams {
 // batch.
 void paged_attention(
     Exec& ex,
-    TensorView qkv,           // [rows, >= q_heads * head_dim] f32: q is the first part of each row
-    TensorView positions,     // [rows] i32
-    TensorView query_start,   // [sequences + 1] i32: rows of sequence s are [query_start[s],
-                              // query_start[s + 1])
-    TensorView block_tables,  // [sequences, max_blocks] i32
+    TensorView q,               // [rows, q_heads * head_dim]; f32 (CPU), ex.activation (CUDA)
+    TensorView positions,       // [rows] i32
+    TensorView query_start,     // [sequences + 1] i32: rows of sequence s are [query_start[s],
+                                // query_start[s + 1])
+    TensorView block_tables,    // [sequences, max_blocks] i32
+    const AttentionPlan& plan,  // CUDA: the step's work items; the CPU plans for itself
     const kv::KvLayer& cache, const AttentionParams& params,
-    TensorView out);  // [rows, q_heads * head_dim] f32, out
+    TensorView out);  // activation of [rows, q_heads * head_dim], out
 
 uint64_t paged_attention_workspace_bytes(int num_threads, int q_heads, int head_dim);
 

@@ -98,8 +98,10 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(exec_->stream);
 }
 
-void CudaStream::wait() const {
-  check(cudaStreamSynchronize(exec_->stream), "cudaStreamSynchronize");
+void CudaStream::wait() const { cuda_wait(exec_->stream); }
+
+void cuda_wait(CudaStreamHandle stream) {
+  check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
 }
 
 void cuda_copy(void* to, const void* from, uint64_t bytes, CudaStreamHandle stream) {

@@ -67,6 +67,7 @@ class CudaStream {
 
 // Copies in stream order; host memory should be pinned. Throw CudaError.
 void cuda_copy(void* to, const void* from, uint64_t bytes, CudaStreamHandle stream);
+void cuda_wait(CudaStreamHandle stream);
 void cuda_fill_zero(void* data, uint64_t bytes, CudaStreamHandle stream);
 
 // Names the call that failed and what the driver says.

@@ -76,6 +76,29 @@ struct TensorView {
     return as<T>() + i * stride[0];
   }
 
+  // A matrix as one part of a sum: [rows, n] becomes [1, rows, n]; what has parts keeps them.
+  TensorView as_parts() const {
+    if (rank == 3) return *this;
+    DONAR_CHECK(rank == 2, "rank {}", rank);
+    TensorView view = *this;
+    view.rank = 3;
+    view.shape = {1, shape[0], shape[1]};
+    view.stride = {shape[0] * stride[0], stride[0], stride[1]};
+    return view;
+  }
+  // Entry i of dimension 0, which goes.
+  TensorView part(int64_t i) const {
+    DONAR_CHECK(rank > 1 && i >= 0 && i < shape[0], "part {} of {}", i, shape[0]);
+    TensorView view = *this;
+    view.data = static_cast<char*>(data) + i * stride[0] * static_cast<int64_t>(dtype_size(dtype));
+    --view.rank;
+    for (int d = 0; d < view.rank; ++d) {
+      view.shape[d] = shape[d + 1];
+      view.stride[d] = stride[d + 1];
+    }
+    return view;
+  }
+
   // The first `count` rows from `begin` along dimension 0.
   TensorView rows(int64_t begin, int64_t count) const {
     DONAR_CHECK(begin >= 0 && count >= 0 && begin + count <= shape[0], "rows [{}, {}) of {}", begin,

@@ -81,7 +81,8 @@ class Runner {
     for (int i = 0; i < num_layers; ++i) capture.layers.push_back(i);
     capture.out = {captured.data(), DType::kF32, {count, num_layers * config.dim}};
     const TensorView hidden_view(hidden.data(), DType::kF32, {num_samples, config.dim});
-    decoder_->forward(ex_, batch, *kv_, hidden_view, entering ? &capture : nullptr);
+    decoder_->forward(ex_, batch, *kv_, entering ? &capture : nullptr);
+    decoder_->final_norm(ex_, batch, 0, num_samples, hidden_view);
     if (final_hidden) *final_hidden = hidden;
     if (entering) {
       entering->assign(static_cast<size_t>(num_layers), {});
@@ -94,8 +95,8 @@ class Runner {
     }
 
     std::vector<std::vector<float>> logits;
-    for (int64_t row = 0; row < num_samples; row += Decoder::kHeadRows) {
-      const int64_t rows = std::min(Decoder::kHeadRows, num_samples - row);
+    for (int64_t row = 0; row < num_samples; row += Decoder::head_rows(ex_.device)) {
+      const int64_t rows = std::min(Decoder::head_rows(ex_.device), num_samples - row);
       std::vector<float> slice(static_cast<size_t>(rows * config.vocab_size));
       decoder_->logits(ex_, hidden_view.rows(row, rows),
                        {slice.data(), DType::kF32, {rows, config.vocab_size}});
@@ -157,17 +158,17 @@ class Runner {
     if (!took(weights)) return false;
     weights_ = std::make_unique<Weights>(std::move(*weights));
     const ModelConfig& config = files_->config;
-    Result<Decoder> decoder =
-        Decoder::create(*ledger_, config, *weights_, options_.max_rows, options_.max_positions);
+    Result<Decoder> decoder = Decoder::create(Exec{}, *ledger_, config, *weights_,
+                                              options_.max_rows, options_.max_positions);
     if (!took(decoder)) return false;
     decoder_ = std::make_unique<Decoder>(std::move(*decoder));
     Result<kv::KvStore> kv = kv::KvStore::create(*ledger_, Decoder::kv_layers(config, options_.kv),
                                                  options_.sequences * blocks_per_sequence());
     if (!took(kv)) return false;
     kv_ = std::make_unique<kv::KvStore>(std::move(*kv));
-    Result<Buffer> scratch =
-        Buffer::allocate(*ledger_, MemoryUse::kWorkspace,
-                         Decoder::workspace_bytes(config, options_.max_rows, options_.threads));
+    Result<Buffer> scratch = Buffer::allocate(
+        *ledger_, MemoryUse::kWorkspace,
+        Decoder::workspace_bytes(DeviceType::kCpu, config, options_.max_rows, options_.threads));
     if (!took(scratch)) return false;
     arena_ = std::make_unique<Arena>(std::move(*scratch));
     ex_.arena = arena_.get();

@@ -90,7 +90,7 @@ struct Batch {
     std::vector<float> out = poisoned(rows() * q_heads * head_dim);
     const auto sequences = static_cast<int64_t>(starts.size()) - 1;
     paged_attention(device.ex, view(qkv, {rows(), width}), view(positions, {rows()}),
-                    view(starts, {sequences + 1}), view(tables, {sequences, max_blocks}),
+                    view(starts, {sequences + 1}), view(tables, {sequences, max_blocks}), {},
                     cache.layer, params, view(out, {rows(), q_heads * head_dim}));
     return out;
   }
@@ -210,7 +210,7 @@ TEST(PagedAttention, a_row_does_not_depend_on_chunks_neighbours_or_threads) {
               view(batch.positions, {batch.rows()}).rows(r, 1), view(starts, {2}),
               view(batch.tables, {static_cast<int64_t>(batch.starts.size()) - 1, batch.max_blocks})
                   .rows(static_cast<int64_t>(s), 1),
-              batch.cache.layer, params, view(out, {1, out_width}));
+              {}, batch.cache.layer, params, view(out, {1, out_width}));
           ASSERT_TRUE(
               same_bits(out.data(), &together[static_cast<size_t>(r * out_width)], out_width))
               << cpu_isa_name(isa) << " " << dtype_name(dtype) << " row " << r;

@@ -243,7 +243,8 @@ TEST(Linear, more_rows_than_one_pass_rounds_equal_the_rows_alone) {
   const Packed packed(reference::random_matrix(Format::kQ4_1, n, k, 17));
   const quant::LinearGroup group{{packed.weight}, 1};
   std::vector<float> x = reference::random_floats(rows * k, 18);
-  Device device(available_isas().back(), /*threads=*/2, linear_workspace_bytes(rows, k));
+  Device device(available_isas().back(), /*threads=*/2,
+                linear_workspace_bytes(DeviceType::kCpu, rows, k));
   std::vector<float> y = poisoned(rows * n);
   linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
   for (int64_t r : {0, 1023, 1024, 2047, 2048, 2060}) {
@@ -259,7 +260,8 @@ TEST(Linear, workspace_is_what_it_says) {
     const Packed packed(reference::random_matrix(row_of_table.format, n, k, 13));
     std::vector<float> x = reference::random_floats(rows * k, 14);
     std::vector<float> y = poisoned(rows * n);
-    Device device(CpuIsa::kPortable, /*threads=*/1, linear_workspace_bytes(rows, k));
+    Device device(CpuIsa::kPortable, /*threads=*/1,
+                  linear_workspace_bytes(DeviceType::kCpu, rows, k));
     linear(device.ex, view(x, {rows, k}), {{packed.weight}, 1},
            view(y, {rows, n}));  // dies if the arena is too small
     EXPECT_FALSE(std::isnan(y.back()));

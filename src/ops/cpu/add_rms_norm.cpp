@@ -19,4 +19,18 @@ void add_rms_norm(Exec& ex, TensorView x, TensorView delta, TensorView weight, f
       });
 }
 
+void add_rms_norm_rows(Exec& ex, TensorView x, TensorView delta, TensorView weight, float eps,
+                       TensorView y, TensorView rows) {
+  const int64_t count = rows.dim(0), dim = x.dim(1);
+  Arena::Scope scope(*ex.arena);
+  const auto copy = [&](TensorView source) {
+    const TensorView picked(ex.arena->take<float>(count * dim), DType::kF32, {count, dim});
+    gather_rows(ex, source, rows, picked);
+    return picked;
+  };
+  const TensorView picked_x = copy(x);
+  const TensorView picked_delta = delta.data != nullptr ? copy(delta) : delta;
+  add_rms_norm(ex, picked_x, picked_delta, weight, eps, y);
+}
+
 }  // namespace donar::ops::cpu

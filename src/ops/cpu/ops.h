@@ -21,6 +21,9 @@ void linear(Exec& ex, TensorView x, const quant::LinearGroup& group, TensorView 
 uint64_t linear_workspace_bytes(int64_t rows, int64_t k);
 void add_rms_norm(Exec& ex, TensorView x, TensorView delta, TensorView weight, float eps,
                   TensorView y);
+// Of the rows named; x keeps its values.
+void add_rms_norm_rows(Exec& ex, TensorView x, TensorView delta, TensorView weight, float eps,
+                       TensorView y, TensorView rows);
 void silu_mul(Exec& ex, TensorView gate_up, TensorView y);
 void embedding(Exec& ex, TensorView ids, const quant::LinearWeight& table, TensorView y);
 void gather_rows(Exec& ex, TensorView x, TensorView index, TensorView y);
