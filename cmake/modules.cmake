@@ -26,12 +26,14 @@ function(donar_module name)
   target_link_libraries(donar_${name} PUBLIC donar_options ${arg_DEPS})
 endfunction()
 
-# donar_test(path SOURCES ... DEPS ...): one GoogleTest binary per folder of tests/, registered as one ctest case.
+# donar_test(path SOURCES ... DEPS ...): one GoogleTest binary per folder of tests/, registered as one ctest case. They run in the
+# source folder, so that a relative DONAR_TEST_DATA gives binaries that another machine can run in a folder of its own.
+set(DONAR_TEST_DATA ${CMAKE_SOURCE_DIR}/tests/data CACHE STRING "Where test binaries find tests/data")
 function(donar_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name}_test ${arg_SOURCES})
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name}_test PRIVATE donar_options ${arg_DEPS} GTest::gmock_main)
-  target_compile_definitions(${name}_test PRIVATE DONAR_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data")
-  add_test(NAME ${name} COMMAND ${name}_test)
+  target_compile_definitions(${name}_test PRIVATE DONAR_TEST_DATA="${DONAR_TEST_DATA}")
+  add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endfunction()
