@@ -1,5 +1,6 @@
 // Puts an engine together: resolves every "auto", allocates through the ledger, starts the thread.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/log.h"
@@ -29,9 +30,9 @@ Result<void> validate_config(const EngineConfig& config) {
   if (config.max_waiting < 1)
     return refuse("max_waiting",
                   fmt::format("max_waiting must be at least 1, got {}", config.max_waiting));
-  if (config.max_model_len < 0)
+  if (config.max_model_len < -1)
     return refuse("max_model_len",
-                  "max_model_len must be positive, or 0 for what the model claims");
+                  "max_model_len must be positive, or -1 (auto) for the longest that fits");
   if (config.kv_cache_bytes < 0)
     return refuse("kv_cache_bytes", "kv_cache_bytes must be positive, or 0 for a share of memory");
   return {};
@@ -88,10 +89,17 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
 
   const uint64_t bytes_per_block =
       kv::KvStore::bytes_per_block(model::Decoder::kv_layers(config, engine_config.kv_dtype));
+  // The weights are in memory already: what is available is what is left.
+  KvBudget budget;
+  budget.limit.bytes = engine_config.kv_cache_bytes > 0 ? std::numeric_limits<uint64_t>::max()
+                                                        : available_bytes(ledger);
+  budget.share = 0.25;
+  budget.fill = false;
   const Result<KvSize> size =
-      size_kv_cache(engine_config, config.max_position, bytes_per_block, available_bytes(ledger));
+      size_kv_cache(engine_config, config.max_position, bytes_per_block, budget,
+                    [](int64_t) { return uint64_t{0}; });
   if (!size) return tl::unexpected<Error>(size.error());
-  if (size->is_len_reduced) {
+  if (size->is_len_reduced && engine_config.max_model_len == 0) {
     log_warn(
         "context reduced from the model's {} tokens to the {} that the KV cache holds; to get "
         "more, give it more memory",
