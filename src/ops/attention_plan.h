@@ -38,23 +38,35 @@ struct AttentionPlanLimits {
   int max_rows = 0;         // rows of a step
   int max_sequences = 0;    // sequences of a step
   int max_decode_rows = 0;  // rows of decode-like sequences that always find room for their partial
-                            // results; 0: max_sequences. Beyond, rows run as prefill-like ones
+                            // results; 0: max_sequences (batch_invariant: max_rows). Beyond, rows
+                            // run as prefill-like ones
   int max_model_len = 0;    // keys of a sequence
   int q_heads = 0;
   int kv_heads = 0;
   int head_dim = 0;
   int num_sms = 0;
+  bool batch_invariant = false;  // every row is decode-like: slower for prompts
 };
 
-// Room that the step's copy needs for each list.
+// Room that the step's copy needs for each list; only the counted items need be copied.
 struct AttentionItemCapacity {
   int64_t decode = 0;
   int64_t prefill = 0;
 };
 AttentionItemCapacity max_attention_items(const AttentionPlanLimits& limits);
 
-// Bytes of AttentionPlan::workspace. Zeroed once when allocated; kernels leave its counters zero.
-uint64_t attention_workspace_bytes(const AttentionPlanLimits& limits);
+// Where things lie in AttentionPlan::workspace, in bytes. Zeroed once when allocated; kernels leave
+// the counters zero.
+struct AttentionWorkspaceLayout {
+  uint64_t counters = 0;  // [max_rows, kv_heads, decode tiles of a group] i32: splits that arrived
+  uint64_t sums = 0;      // [partial rows, q_heads, 2] f32: largest logit, sum of weights
+  uint64_t values = 0;    // [partial rows, q_heads, head_dim] f32: weighted values, not divided
+  uint64_t bytes = 0;
+};
+AttentionWorkspaceLayout attention_workspace_layout(const AttentionPlanLimits& limits);
+inline uint64_t attention_workspace_bytes(const AttentionPlanLimits& limits) {
+  return attention_workspace_layout(limits).bytes;
+}
 
 // Keys of a split for a row that sees `length` keys: a function of nothing else of the step.
 int attention_chunk(const AttentionPlanLimits& limits, int64_t length);
