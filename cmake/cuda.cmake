@@ -37,9 +37,10 @@ endif()
 if(DONAR_HAS_CUDA)
   set(CMAKE_CUDA_COMPILER ${DONAR_NVCC})
   set(CMAKE_CUDA_ARCHITECTURES OFF)  # CMake 3.25 does not know all of them; the flags are ours, that of the language too
-  get_filename_component(DONAR_CUDA_ROOT ${DONAR_NVCC} REALPATH)
-  get_filename_component(DONAR_CUDA_ROOT ${DONAR_CUDA_ROOT} DIRECTORY)
-  get_filename_component(DONAR_CUDA_ROOT ${DONAR_CUDA_ROOT} DIRECTORY)
+  # nvcc may be a link or a script: it says itself where its toolkit lies.
+  execute_process(COMMAND ${DONAR_NVCC} --dryrun -x cu -c /dev/null -o /dev/null ERROR_VARIABLE dryrun OUTPUT_QUIET)
+  string(REGEX MATCH "TOP=([^\n]+)" root "${dryrun}")
+  get_filename_component(DONAR_CUDA_ROOT "${CMAKE_MATCH_1}" REALPATH)
   foreach(folder lib64 lib targets/x86_64-linux/lib targets/aarch64-linux/lib)
     if(EXISTS ${DONAR_CUDA_ROOT}/${folder}/libcudart_static.a)
       set(DONAR_CUDART ${DONAR_CUDA_ROOT}/${folder}/libcudart_static.a)
