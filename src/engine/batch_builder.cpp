@@ -60,7 +60,7 @@ void BatchBuilder::add_line(const PlanLine& line, int64_t index, int64_t first_r
   const bool wants_prompt = sequence.wants_prompt_logprobs();
   for (int i = 0; i < line.num_tokens; ++i) {
     const int64_t row = first_row + i;
-    const int position = sequence.num_computed + i;
+    const int position = line.begin + i;
     tokens_[row] = sequence.tokens[static_cast<size_t>(position)];
     positions_[row] = position;
     slots_[row] = blocks[static_cast<size_t>(position / kv::kBlockTokens)] * kv::kBlockTokens +

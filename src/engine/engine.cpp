@@ -11,21 +11,34 @@
 namespace donar::engine {
 
 Result<void> Engine::Impl::run() {
-  while (take_inbox(/*block=*/scheduler.idle())) {
+  while (take_inbox(/*block=*/scheduler.idle() && scheduler.num_in_flight() == 0)) {
     publish(scheduler.take_cancelled());
-    const TimePoint begin = Clock::now();
-    const StepPlan& plan = scheduler.schedule();  // host data only
-    if (plan.empty()) {
-      report_step(begin);  // everything was cancelled
-      continue;
+    const StepPlan& plan = scheduler.schedule();  // host data only; counts tokens in flight
+    if (Result<void> launched = launch(plan); !launched) return launched;
+    // While the device works on the newest step, the one before it is committed and published.
+    const int depth = plan.empty() ? 0 : runner->depth();
+    while (scheduler.num_in_flight() > depth) {
+      Result<StepResult> result = runner->collect();
+      clock.collected();
+      if (!result) return forward_error(result);
+      const bool is_graph = result->is_graph;
+      std::vector<Update> updates = scheduler.commit(std::move(*result));
+      report_step(is_graph);
+      publish(std::move(updates));
     }
-    Result<StepResult> result = runner->run(plan);
-    if (!result) return forward_error(result);
-    std::vector<Update> updates = scheduler.commit(plan, std::move(*result));
-    report_step(begin);
-    publish(std::move(updates));
   }
   return {};
+}
+
+Result<void> Engine::Impl::launch(const StepPlan& plan) {
+  if (plan.empty()) {
+    report_gauges();  // something may have been cancelled
+    return {};
+  }
+  clock.scheduled();
+  Result<void> launched = runner->launch(plan);
+  clock.launched(/*is_running=*/runner->depth() > 0);
+  return launched;
 }
 
 void Engine::Impl::run_to_end() {
@@ -46,12 +59,15 @@ void Engine::Impl::run_to_end() {
   std::vector<Update> updates = outcome
                                     ? scheduler.abort_all(FinishReason::kAbort, shutting_down)
                                     : scheduler.abort_all(FinishReason::kError, outcome.error());
-  report_step(Clock::now());
+  report_gauges();
   publish(std::move(updates));
 }
 
 bool Engine::Impl::take_inbox(bool block) {
+  while (block && inbox.size() == 0 && !inbox.closed() && runner->use_idle_moment()) {
+  }
   for (std::unique_ptr<ActiveRequest>& request : inbox.drain(block)) admit(std::move(request));
+  if (block) clock.woke();
   if (forget_cached.exchange(false)) scheduler.forget_cached();
   if (!inbox.closed()) return true;
   const bool has_work = !scheduler.idle() || inbox.size() > 0;
@@ -87,11 +103,18 @@ EngineGauges Engine::Impl::update_gauges() {
   return gauges = now;
 }
 
-void Engine::Impl::report_step(TimePoint begin) {
+void Engine::Impl::report_step(bool is_graph) {
   StepStats step = scheduler.step_stats();
   step.gauges = update_gauges();
-  step.seconds = seconds_since(begin);
+  step.is_graph = is_graph;
+  clock.fill(step);
   if (listener) listener->on_step(step);
+}
+
+void Engine::Impl::report_gauges() {
+  StepStats nothing;
+  nothing.gauges = update_gauges();
+  if (listener) listener->on_step(nothing);
 }
 
 Result<Stream> Engine::submit(Request request) {

@@ -12,6 +12,7 @@
 #include "base/bounded_queue.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
+#include "engine/step_clock.h"
 #include "engine/validate.h"
 
 namespace donar::engine {
@@ -23,11 +24,13 @@ struct Engine::Impl {
   // Engine thread.
   void run_to_end();
   Result<void> run();
+  Result<void> launch(const StepPlan& plan);
   bool take_inbox(bool block);  // false: the engine is to stop
   void admit(std::unique_ptr<ActiveRequest> request);
   void publish(std::vector<Update> updates);
   EngineGauges update_gauges();
-  void report_step(TimePoint begin);
+  void report_step(bool is_graph);
+  void report_gauges();
 
   // Const after creation.
   RequestLimits limits;
@@ -50,6 +53,7 @@ struct Engine::Impl {
   EngineGauges gauges;
 
   Scheduler scheduler;  // engine thread
+  StepClock clock;      // likewise
 
   std::mutex join_mutex;
   std::thread thread;

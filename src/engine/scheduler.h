@@ -4,11 +4,16 @@
 //   add -> waiting -> schedule(): running first, then waiting, under the token budget -> StepPlan
 //   -> (runner) -> commit()
 //
+// A plan may be scheduled while the one before it is in flight: tokens being computed or drawn are
+// counted, and a sequence that turns out to have ended is dropped from what is in flight. Its
+// blocks and its slot are free at once, since steps run one after the other.
+//
 // Out of blocks, the newest running sequence gives its blocks back and goes to the front of the
 // queue. The choices of one request wait until the first one has computed the prompt, and then
 // share its blocks through the prefix cache.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -53,12 +58,14 @@ class Scheduler {
   // caller.
   Result<void> add(std::unique_ptr<ActiveRequest>& request);
 
-  // The next step. Valid until the next call; commit() or abort_all() comes before that. Empty only
-  // if idle.
+  // The next step, in flight from now on unless it is empty. Empty only if idle, or if everything
+  // waits for a step in flight. Valid until its commit; at most kMaxDepth may be in flight before.
   const StepPlan& schedule();
+  int num_in_flight() const { return num_in_flight_; }
 
-  // Appends what the step drew, and ends, frees and publishes what follows from it.
-  std::vector<Update> commit(const StepPlan& plan, StepResult result);
+  // Appends what the oldest step in flight drew, and ends, frees and publishes what follows from
+  // it.
+  std::vector<Update> commit(StepResult result);
 
   // Ends what readers have cancelled since the last call.
   std::vector<Update> take_cancelled();
@@ -69,18 +76,22 @@ class Scheduler {
 
   bool idle() const { return requests_.empty(); }
   EngineGauges gauges() const;
-  const StepStats& step_stats() const {
-    return step_;
-  }  // of the last schedule() and commit(), without gauges and seconds
+  // Of the last committed step, without gauges and times.
+  const StepStats& step_stats() const { return committed_; }
   void check_integrity() const;
 
  private:
   void plan_running();
   void plan_waiting();
-  void add_line(Sequence& sequence, int num_tokens);
+  void add_line(Sequence& sequence, int num_tokens, bool starts);
   bool start(Sequence& sequence);  // false: no room now
   bool make_room(Sequence& sequence, int num_tokens);
   void preempt(Sequence& sequence);
+  void leave(Sequence& sequence);  // blocks and slot, no longer running
+  StepPlan& plan_in_flight(int i) {
+    return plans_[(first_plan_ + static_cast<size_t>(i)) % plans_.size()];
+  }
+  std::vector<PlanLine*> lines_in_flight(const Sequence& sequence);
   bool waits_for_first_choice(const Sequence& sequence) const;
   bool publishes_blocks(const ActiveRequest& request) const;
   FinishReason finish_after_token(const Sequence& sequence, TokenEvent& event) const;
@@ -97,9 +108,13 @@ class Scheduler {
   std::vector<std::unique_ptr<ActiveRequest>> requests_;  // owns all that is not finished
   std::deque<Sequence*> waiting_;                         // next first
   std::vector<Sequence*> running_;                        // in the order they started
-  StepPlan plan_;
-  int budget_ = 0;  // tokens left in the step being planned
-  StepStats step_;
+  std::vector<int> free_slots_;                           // the next one last
+  std::array<StepPlan, kMaxDepth + 1> plans_;             // a ring: those in flight, oldest first
+  size_t first_plan_ = 0;
+  int num_in_flight_ = 0;
+  StepPlan* plan_ = nullptr;  // being planned
+  int budget_ = 0;            // tokens left in it
+  StepStats committed_;
   uint64_t num_added_ = 0;
 };
 

@@ -8,40 +8,48 @@
 
 namespace donar::engine {
 
-std::vector<Update> Scheduler::commit(const StepPlan& plan, StepResult result) {
+std::vector<Update> Scheduler::commit(StepResult result) {
+  DONAR_CHECK(num_in_flight_ > 0);
+  StepPlan& plan = plan_in_flight(0);
   DONAR_CHECK(static_cast<int>(result.sampled.size()) == plan.num_samples,
               "{} tokens for {} sampling lines", result.sampled.size(), plan.num_samples);
+  first_plan_ = (first_plan_ + 1) % plans_.size();
+  --num_in_flight_;
   std::vector<Update> updates;
+  updates.reserve(plan.lines.size());
   size_t next_sample = 0;
   for (size_t i = 0; i < plan.lines.size(); ++i) {
     const PlanLine& line = plan.lines[i];
+    SampledToken* sampled = line.samples ? &result.sampled[next_sample++] : nullptr;
+    if (!line.sequence) continue;  // ended while the step ran
     Sequence& sequence = *line.sequence;
     ActiveRequest& request = sequence.request;
-    if (i < result.prompt_logprobs.size()) {
-      collect_prompt_logprobs(sequence, sequence.num_computed,
-                              std::move(result.prompt_logprobs[i]));
-    }
-    sequence.num_computed += line.num_tokens;
-    if (publishes_blocks(request)) {
-      sequence.blocks.publish(pool_, sequence.tokens, sequence.num_computed, request.cache_extra);
+    --sequence.num_lines_in_flight;
+    sequence.num_drawing -= line.samples;
+    if (i < result.prompt_logprobs.size())
+      collect_prompt_logprobs(sequence, line.begin, std::move(result.prompt_logprobs[i]));
+    if (!line.lost_blocks) {
+      sequence.num_computed = line.end();
+      if (publishes_blocks(request))
+        sequence.blocks.publish(pool_, sequence.tokens, sequence.num_computed, request.cache_extra);
     }
     TokenEvent event;
-    if (line.samples) {
-      SampledToken& sampled = result.sampled[next_sample++];
-      sequence.tokens.push_back(sampled.token);
-      event.tokens.push_back(sampled.token);
+    if (sampled) {
+      sequence.tokens.push_back(sampled->token);
+      event.tokens.push_back(sampled->token);
       if (sequence.sampling().num_logprobs >= 0)
-        event.logprobs.push_back(std::move(sampled.logprobs));
+        event.logprobs.push_back(std::move(sampled->logprobs));
       event.finish = finish_after_token(sequence, event);
       ++request.timing.generated_tokens;
-      ++step_.generated_tokens;
-    } else if (sequence.num_pending() == 0) {  // max_tokens == 0: only the prompt was wanted
-      event.finish = FinishReason::kLength;
+      ++plan.stats.generated_tokens;
+    } else if (request.request.max_tokens == 0 && line.end() == sequence.num_prompt()) {
+      event.finish = FinishReason::kLength;  // only the prompt was wanted
     } else {
       continue;
     }
     updates.push_back(make_update(sequence, std::move(event)));
   }
+  committed_ = plan.stats;
   return updates;
 }
 
@@ -104,9 +112,9 @@ Update Scheduler::make_update(Sequence& sequence, TokenEvent event) {
 }
 
 void Scheduler::end(Sequence& sequence) {
-  if (sequence.state == SequenceState::kRunning) std::erase(running_, &sequence);
+  for (PlanLine* line : lines_in_flight(sequence)) line->sequence = nullptr;
+  if (sequence.state == SequenceState::kRunning) leave(sequence);
   if (sequence.state == SequenceState::kWaiting) std::erase(waiting_, &sequence);
-  sequence.blocks.clear();
   sequence.state = SequenceState::kFinished;
   --sequence.request.num_open;
 }
@@ -163,7 +171,6 @@ std::vector<Update> Scheduler::end_all(ActiveRequest& request, FinishReason reas
 }
 
 std::vector<Update> Scheduler::abort_all(FinishReason reason, const Error& error) {
-  step_ = {};
   std::vector<Update> updates;
   while (!requests_.empty())
     std::ranges::move(end_all(*requests_.back(), reason, error), std::back_inserter(updates));

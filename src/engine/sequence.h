@@ -1,7 +1,10 @@
 // A request in the engine and its sequences, one per choice. A sequence has tokens known and tokens
-// computed; every step lets it catch up. There is no prefill and no decode phase.
+// computed; every step lets it catch up. There is no prefill and no decode phase. While a step is
+// in flight, what it computes and draws is counted, so that the next one can be scheduled behind
+// it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -58,6 +61,10 @@ class Sequence {
   SequenceState state = SequenceState::kWaiting;
   std::vector<int32_t> tokens;  // prompt, then output
   int num_computed = 0;         // tokens whose keys and values are in `blocks`
+  int num_scheduled = 0;        // and of those that the steps in flight compute; >= num_computed
+  int num_drawing = 0;          // tokens that the steps in flight draw: they follow `tokens`
+  int num_lines_in_flight = 0;  // of plans
+  int slot = -1;  // 0..max_num_seqs - 1 while running: its place in what the device keeps
   kv::BlockTable blocks;
   TokenCounts counts;      // the sampler's; filled only when a penalty is on
   TimePoint last_token{};  // of this choice
@@ -66,7 +73,12 @@ class Sequence {
   int num_tokens() const { return static_cast<int>(tokens.size()); }
   int num_prompt() const { return static_cast<int>(request.request.prompt.size()); }
   int num_output() const { return num_tokens() - num_prompt(); }
-  int num_pending() const { return num_tokens() - num_computed; }
+  // Tokens that can be scheduled now: known or drawn by a step in flight, but not the last one that
+  // the request may have, which nothing follows.
+  int num_pending() const {
+    const int num_wanted = num_prompt() + std::max(request.request.max_tokens - 1, 0);
+    return std::min(num_tokens() + num_drawing, num_wanted) - num_scheduled;
+  }
   uint64_t seed() const { return *sampling().seed + static_cast<uint64_t>(choice); }
 
   // Once per request, by its first choice, whatever happens to it on the way.

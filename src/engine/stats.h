@@ -24,7 +24,12 @@ struct StepStats {
   int preemptions = 0;
   int64_t prefix_queries = 0;  // prompt tokens looked up in the prefix cache in this step
   int64_t prefix_hits = 0;     // of them found
-  double seconds = 0.0;        // schedule to commit
+  double seconds = 0.0;  // that the step took: since it was scheduled, or since the step before
+                         // it ended if that was later
+  double host_seconds =
+      0.0;                // of the host between two steps: since the last step was collected (or
+                          // launched, or a request woke the engine) until this one was launched
+  bool is_graph = false;  // it replayed a captured graph
 };
 
 // Called on the engine thread; implementations must be quick and must not call the engine.

@@ -65,7 +65,7 @@ Result<std::unique_ptr<Worker>> Worker::create(MemoryLedger& ledger,
   return worker;
 }
 
-Result<StepResult> Worker::run(const StepPlan& plan) {
+Result<void> Worker::launch(const StepPlan& plan) {
   const model::ForwardBatch& batch = builder_.build(plan);
   const std::span<const HeadRow> head = builder_.head_rows();
   const auto num_rows = static_cast<int64_t>(head.size());
@@ -86,7 +86,8 @@ Result<StepResult> Worker::run(const StepPlan& plan) {
 
   // Head rows lie in the order of the plan's lines: a line's prompt rows, then the row that it
   // samples.
-  StepResult result;
+  StepResult& result = result_;
+  result = {};
   result.sampled.reserve(static_cast<size_t>(plan.num_samples));
   size_t next = 0;
   for (size_t i = 0; i < plan.lines.size(); ++i) {
@@ -100,7 +101,7 @@ Result<StepResult> Worker::run(const StepPlan& plan) {
     }
   }
   DONAR_CHECK(next == head.size());
-  return result;
+  return {};
 }
 
 }  // namespace donar::engine

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "engine/batch_builder.h"
 #include "engine/sampler.h"
@@ -30,7 +31,9 @@ class Worker : public StepRunner {
                                                 const model::ModelConfig& config,
                                                 const model::Weights& weights,
                                                 const WorkerLimits& limits);
-  Result<StepResult> run(const StepPlan& plan) override;
+  int depth() const override { return 0; }
+  Result<void> launch(const StepPlan& plan) override;
+  Result<StepResult> collect() override { return std::move(result_); }
 
  private:
   Worker(model::Decoder decoder, kv::KvStore kv, BatchBuilder builder, Sampler sampler,
@@ -46,6 +49,7 @@ class Worker : public StepRunner {
   Buffer hidden_;                    // [max_rows, dim] f32: rows whose logits are wanted
   Buffer logits_;                    // [<= kHeadRows, vocab_size] f32: one slice
   std::vector<SampledToken> drawn_;  // one per head row
+  StepResult result_;                // of the step that was launched
 };
 
 }  // namespace donar::engine

@@ -83,8 +83,9 @@ EngineConfig small_config() {
 }
 
 std::unique_ptr<Engine> make_engine(const EngineConfig& config, StatsListener* listener = nullptr,
-                                    std::function<Result<void>(const StepPlan&)> before_step = {}) {
-  auto runner = std::make_unique<FakeRunner>(kNumBlocks);
+                                    std::function<Result<void>(const StepPlan&)> before_step = {},
+                                    int depth = 0) {
+  auto runner = std::make_unique<FakeRunner>(kNumBlocks, depth);
   runner->before_step = std::move(before_step);
   return Engine::create_with_runner(std::move(runner), config, kNumBlocks, {kFakeEos}, listener);
 }
@@ -113,9 +114,12 @@ std::vector<int32_t> read_all(Stream& stream, FinishReason* finish = nullptr,
   return tokens;
 }
 
-TEST(Engine, many_threads_get_what_they_asked_for) {
+class EngineAtDepth : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Depths, EngineAtDepth, testing::Values(0, 1));
+
+TEST_P(EngineAtDepth, many_threads_get_what_they_asked_for) {
   CountingListener listener;
-  std::unique_ptr<Engine> engine = make_engine(small_config(), &listener);
+  std::unique_ptr<Engine> engine = make_engine(small_config(), &listener, {}, GetParam());
   std::vector<std::thread> clients;
   for (int client = 0; client < 8; ++client) {
     clients.emplace_back([&engine, client] {
@@ -142,8 +146,8 @@ TEST(Engine, many_threads_get_what_they_asked_for) {
   EXPECT_EQ(listener.last_gauges.free_blocks, kNumBlocks);
 }
 
-TEST(Engine, choices_arrive_on_one_stream) {
-  std::unique_ptr<Engine> engine = make_engine(small_config());
+TEST_P(EngineAtDepth, choices_arrive_on_one_stream) {
+  std::unique_ptr<Engine> engine = make_engine(small_config(), nullptr, {}, GetParam());
   Request request = endless(1, 30);
   request.num_choices = 3;
   request.sampling.temperature = 1.0f;
@@ -263,18 +267,20 @@ TEST(Engine, what_can_never_fit_is_refused_with_the_field) {
   EXPECT_EQ(by_blocks->max_model_len(), kNumBlocks * 16);
 }
 
-TEST(Engine, a_runner_error_ends_all_streams_and_the_engine_is_unhealthy) {
+TEST_P(EngineAtDepth, a_runner_error_ends_all_streams_and_the_engine_is_unhealthy) {
   Gate gate;
   CountingListener listener;
   int steps = 0;
   EngineConfig config = small_config();
   config.max_num_seqs = 2;
-  std::unique_ptr<Engine> engine =
-      make_engine(config, &listener, [&](const StepPlan&) -> Result<void> {
+  std::unique_ptr<Engine> engine = make_engine(
+      config, &listener,
+      [&](const StepPlan&) -> Result<void> {
         gate.pass();
         if (++steps == 3) return fail(ErrorCode::kInternal, "the device fell off the bus");
         return {};
-      });
+      },
+      GetParam());
   EXPECT_TRUE(engine->healthy());
   std::vector<Stream> streams;
   for (int i = 0; i < 4; ++i) streams.push_back(std::move(*engine->submit(endless(i))));
@@ -305,9 +311,9 @@ TEST(Engine, an_exception_of_the_runner_is_an_error_too) {
   EXPECT_FALSE(engine->healthy());
 }
 
-TEST(Engine, shutdown_with_time_lets_everything_finish_and_refuses_what_comes) {
+TEST_P(EngineAtDepth, shutdown_with_time_lets_everything_finish_and_refuses_what_comes) {
   Gate gate;
-  std::unique_ptr<Engine> engine = make_engine(small_config(), nullptr, through(gate));
+  std::unique_ptr<Engine> engine = make_engine(small_config(), nullptr, through(gate), GetParam());
   std::vector<Stream> streams;
   for (int i = 0; i < 12; ++i) streams.push_back(std::move(*engine->submit(endless(i, 30))));
   gate.wait_for_arrivals(1);
@@ -341,11 +347,12 @@ TokenEvent read_last_while_steps_go_on(Gate& gate, Stream& stream, size_t* num_t
   return last;
 }
 
-TEST(Engine, shutdown_without_time_aborts_and_a_second_shorter_call_cuts_a_drain) {
+TEST_P(EngineAtDepth, shutdown_without_time_aborts_and_a_second_shorter_call_cuts_a_drain) {
   for (bool is_cut : {false, true}) {
     SCOPED_TRACE(is_cut);
     Gate gate;
-    std::unique_ptr<Engine> engine = make_engine(small_config(), nullptr, through(gate));
+    std::unique_ptr<Engine> engine =
+        make_engine(small_config(), nullptr, through(gate), GetParam());
     Result<Stream> stream = engine->submit(endless(1, 900));
     gate.open(2);
     gate.wait_for_arrivals(3);
@@ -383,8 +390,8 @@ TEST(Engine, requests_without_a_seed_draw_different_ones) {
   EXPECT_EQ(outputs.size(), 4u);
 }
 
-TEST(Engine, reset_prefix_cache_forgets_prompts) {
-  std::unique_ptr<Engine> engine = make_engine(small_config());
+TEST_P(EngineAtDepth, reset_prefix_cache_forgets_prompts) {
+  std::unique_ptr<Engine> engine = make_engine(small_config(), nullptr, {}, GetParam());
   const auto cached = [&] {
     Result<Stream> stream = engine->submit(endless(1, 2));
     read_all(*stream);
@@ -395,6 +402,42 @@ TEST(Engine, reset_prefix_cache_forgets_prompts) {
   engine->reset_prefix_cache();
   EXPECT_EQ(cached(), 0);
   EXPECT_EQ(cached(), 16);
+}
+
+TEST(Engine, idle_moments_are_used_before_the_engine_sleeps) {
+  auto runner = std::make_unique<FakeRunner>(kNumBlocks, /*depth=*/1);
+  FakeRunner& fake = *runner;
+  fake.num_idle_moments = 5;
+  std::unique_ptr<Engine> engine = Engine::create_with_runner(std::move(runner), small_config(),
+                                                              kNumBlocks, {kFakeEos}, nullptr);
+  const TimePoint begin = Clock::now();
+  while (fake.num_idle_moments > 0 && seconds_since(begin) < 30.0) std::this_thread::yield();
+  EXPECT_EQ(fake.num_idle_moments, 0);
+  Result<Stream> stream = engine->submit(endless(1, 3));
+  EXPECT_EQ(read_all(*stream).size(), 3u);
+}
+
+TEST(Engine, steps_report_the_time_of_the_device_and_of_the_host) {
+  struct Times : CountingListener {
+    void on_step(const StepStats& step) override {
+      if (step.generated_tokens == 0) return;
+      std::lock_guard lock(mutex);
+      EXPECT_GT(step.seconds, 0.0);
+      EXPECT_GE(step.host_seconds, 0.0);
+      EXPECT_LT(step.host_seconds, 10.0);
+      EXPECT_FALSE(step.is_graph);
+      ++steps;
+    }
+    int steps = 0;
+  };
+  for (int depth : {0, 1}) {
+    Times times;
+    std::unique_ptr<Engine> engine = make_engine(small_config(), &times, {}, depth);
+    Result<Stream> stream = engine->submit(endless(1, 20));
+    EXPECT_EQ(read_all(*stream).size(), 20u);
+    engine->shutdown(milliseconds(0));
+    EXPECT_EQ(times.steps, 20);
+  }
 }
 
 TEST(Engine, streams_may_outlive_their_engine) {

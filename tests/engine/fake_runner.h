@@ -5,9 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <atomic>
+#include <deque>
 #include <functional>
-#include <thread>
+#include <map>
 #include <vector>
 
 #include "engine/sequence.h"
@@ -52,55 +53,122 @@ inline std::vector<int32_t> fake_output(const Request& request, int choice) {
   return output;
 }
 
+// What a device sees of one line: copied at launch, since the host's data goes on changing.
+struct FakeLine {
+  std::vector<int32_t> tokens;  // all up to the line's end; the last one is -1 when only the device
+                                // knows it
+  std::vector<int32_t> blocks;
+  int begin = 0;
+  int slot = 0;
+  bool samples = false;
+  SamplingParams sampling;
+  uint64_t seed = 0;
+  int num_prompt = 0;
+  bool wants_prompt_logprobs = false;
+  std::vector<int32_t> prompt;
+};
+
+// depth 0 computes in launch. depth 1 computes as late as it may: a step runs when it is collected.
 class FakeRunner : public StepRunner {
  public:
-  explicit FakeRunner(int64_t num_blocks)
-      : slots_(static_cast<size_t>(num_blocks * kv::kBlockTokens)) {}
+  explicit FakeRunner(int64_t num_blocks, int depth = 0)
+      : depth_(depth), kv_(static_cast<size_t>(num_blocks * kv::kBlockTokens)) {}
 
   std::function<Result<void>(const StepPlan&)> before_step;  // an error here is the step's error
+  std::atomic<int> num_idle_moments{0};                      // left to use
 
-  Result<StepResult> run(const StepPlan& plan) override {
+  int depth() const override { return depth_; }
+  Result<void> launch(const StepPlan& plan) override {
+    EXPECT_LE(launched_.size(), static_cast<size_t>(depth_));
     if (before_step) {
       if (Result<void> ok = before_step(plan); !ok) return forward_error(ok);
     }
-    StepResult result;
-    result.prompt_logprobs.resize(plan.lines.size());
-    for (size_t i = 0; i < plan.lines.size(); ++i)
-      run_line(plan.lines[i], result, result.prompt_logprobs[i]);
+    std::vector<FakeLine>& lines = launched_.emplace_back();
+    for (const PlanLine& line : plan.lines) lines.push_back(copy_of(line));
+    if (depth_ == 0) results_.push_back(run(lines));
+    return {};
+  }
+  Result<StepResult> collect() override {
+    if (depth_ > 0) results_.push_back(run(launched_.front()));
+    launched_.pop_front();
+    StepResult result = std::move(results_.front());
+    results_.pop_front();
     return result;
+  }
+  bool use_idle_moment() override {
+    if (num_idle_moments == 0) return false;
+    --num_idle_moments;
+    return true;
   }
 
  private:
-  void run_line(const PlanLine& line, StepResult& result,
-                std::vector<PositionLogprobs>& prompt_logprobs) {
+  static FakeLine copy_of(const PlanLine& line) {
     const Sequence& sequence = *line.sequence;
-    const std::span<const int32_t> blocks = sequence.blocks.ids();
-    const int end = sequence.num_computed + line.num_tokens;
+    FakeLine copy;
+    copy.begin = line.begin;
+    copy.slot = sequence.slot;
+    EXPECT_GE(copy.slot, 0);
+    copy.tokens = sequence.tokens;
+    if (line.from_last_step) {
+      EXPECT_EQ(line.num_tokens, 1);
+      EXPECT_EQ(static_cast<size_t>(line.begin), copy.tokens.size());
+      copy.tokens.push_back(-1);
+    }
+    copy.tokens.resize(static_cast<size_t>(line.end()));
+    copy.blocks.assign(sequence.blocks.ids().begin(), sequence.blocks.ids().end());
+    copy.samples = line.samples;
+    copy.sampling = sequence.sampling();
+    copy.seed = sequence.seed();
+    copy.num_prompt = sequence.num_prompt();
+    copy.wants_prompt_logprobs = sequence.wants_prompt_logprobs();
+    copy.prompt = sequence.request.request.prompt;
+    return copy;
+  }
+
+  StepResult run(std::vector<FakeLine>& lines) {
+    StepResult result;
+    result.prompt_logprobs.resize(lines.size());
+    for (FakeLine& line : lines) {
+      if (line.tokens.back() >= 0) continue;
+      const auto last = last_tokens_.find(line.slot);
+      EXPECT_NE(last, last_tokens_.end()) << "nothing was drawn for slot " << line.slot;
+      if (last != last_tokens_.end()) line.tokens.back() = last->second;
+    }
+    for (size_t i = 0; i < lines.size(); ++i) run_line(lines[i], result, result.prompt_logprobs[i]);
+    return result;
+  }
+
+  void run_line(const FakeLine& line, StepResult& result,
+                std::vector<PositionLogprobs>& prompt_logprobs) {
     uint64_t hash = 1;
+    const int end = static_cast<int>(line.tokens.size());
     for (int position = 0; position < end; ++position) {
-      hash = fake_hash(hash, static_cast<uint64_t>(sequence.tokens[static_cast<size_t>(position)]));
-      uint64_t& slot = slots_[static_cast<size_t>(
-          blocks[static_cast<size_t>(position / kv::kBlockTokens)] * kv::kBlockTokens +
+      hash = fake_hash(hash, static_cast<uint64_t>(line.tokens[static_cast<size_t>(position)]));
+      uint64_t& place = kv_[static_cast<size_t>(
+          line.blocks[static_cast<size_t>(position / kv::kBlockTokens)] * kv::kBlockTokens +
           position % kv::kBlockTokens)];
-      if (position < sequence.num_computed) {
-        EXPECT_EQ(slot, hash) << "position " << position << " of " << sequence.num_tokens()
-                              << " was overwritten";
+      if (position < line.begin) {
+        EXPECT_EQ(place, hash) << "position " << position << " of " << end << " was overwritten";
         continue;
       }
-      slot = hash;
-      if (sequence.wants_prompt_logprobs() && position + 1 < sequence.num_prompt()) {
-        prompt_logprobs.push_back({{sequence.tokens[static_cast<size_t>(position) + 1],
-                                    -static_cast<float>(position), 1}});
+      place = hash;
+      if (line.wants_prompt_logprobs && position + 1 < line.num_prompt) {
+        prompt_logprobs.push_back(
+            {{line.prompt[static_cast<size_t>(position) + 1], -static_cast<float>(position), 1}});
       }
     }
     if (line.samples) {
-      const int32_t token =
-          fake_token(sequence.sampling(), sequence.seed(), hash, sequence.num_output());
+      const int32_t token = fake_token(line.sampling, line.seed, hash, end - line.num_prompt);
       result.sampled.push_back({token, {{token, -1.0f, 1}}});
+      last_tokens_[line.slot] = token;
     }
   }
 
-  std::vector<uint64_t> slots_;
+  const int depth_;
+  std::vector<uint64_t> kv_;  // a hash per token slot
+  std::map<int, int32_t> last_tokens_;
+  std::deque<std::vector<FakeLine>> launched_;
+  std::deque<StepResult> results_;
 };
 
 inline std::vector<int32_t> fake_prompt(int32_t first, int count) {

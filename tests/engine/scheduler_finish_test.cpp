@@ -26,7 +26,7 @@ class Dictated {
     const StepPlan& plan = scheduler_.schedule();
     StepResult result;
     if (plan.num_samples == 1) result.sampled.push_back({token, {{token, -0.5f, 1}}});
-    std::vector<Update> updates = scheduler_.commit(plan, std::move(result));
+    std::vector<Update> updates = scheduler_.commit(std::move(result));
     EXPECT_EQ(updates.size(), 1u);
     return std::move(updates.at(0).event);
   }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/scheduler.h"
@@ -29,8 +30,8 @@ struct Submitted {
 
 class SchedulerHarness {
  public:
-  SchedulerHarness(const SchedulerConfig& config, int64_t num_blocks)
-      : config_(config), scheduler(config, num_blocks), runner(num_blocks) {}
+  SchedulerHarness(const SchedulerConfig& config, int64_t num_blocks, int depth = 0)
+      : config_(config), scheduler(config, num_blocks), runner(num_blocks, depth) {}
 
   static SchedulerConfig config() {
     SchedulerConfig config;
@@ -65,18 +66,27 @@ class SchedulerHarness {
     check_plan(plan);
     plan_sizes.clear();
     for (const PlanLine& line : plan.lines) plan_sizes.push_back(line.num_tokens);
-    if (plan.empty()) return plan;
-    Result<StepResult> result = runner.run(plan);
+    if (!plan.empty()) {
+      EXPECT_TRUE(runner.launch(plan).has_value());
+    }
     num_computed_tokens += plan.num_tokens;
-    take(scheduler.commit(plan, std::move(*result)));
-    scheduler.check_integrity();
+    num_preemptions = num_hits = 0;
+    const int depth = plan.empty() ? 0 : runner.depth();
+    while (scheduler.num_in_flight() > depth) {
+      Result<StepResult> result = runner.collect();
+      take(scheduler.commit(std::move(*result)));
+      scheduler.check_integrity();
+      num_preemptions += scheduler.step_stats().preemptions;
+      num_hits += static_cast<int>(scheduler.step_stats().prefix_hits);
+    }
     return plan;
   }
+  bool has_work() const { return !scheduler.idle() || scheduler.num_in_flight() > 0; }
 
   // Returns the number of steps.
   int run_until_idle(int max_steps = 100000) {
     int steps = 0;
-    for (; !scheduler.idle(); ++steps) {
+    for (; has_work(); ++steps) {
       if (steps == max_steps) {
         ADD_FAILURE() << "not idle after " << max_steps << " steps";
         break;
@@ -121,11 +131,20 @@ class SchedulerHarness {
  private:
   void check_plan(const StepPlan& plan) const {
     int num_tokens = 0, num_samples = 0;
+    std::set<int> slots;
     for (const PlanLine& line : plan.lines) {
       EXPECT_GT(line.num_tokens, 0);
-      EXPECT_LE(line.num_tokens, line.sequence->num_pending());
-      EXPECT_GE(line.sequence->blocks.capacity_tokens(),
-                line.sequence->num_computed + line.num_tokens);
+      const Sequence& sequence = *line.sequence;
+      EXPECT_EQ(line.end(), sequence.num_scheduled);
+      EXPECT_LE(line.end(), sequence.num_tokens() + line.from_last_step);
+      EXPECT_EQ(line.from_last_step, line.begin == sequence.num_tokens());
+      EXPECT_GE(sequence.blocks.capacity_tokens(), line.end());
+      const Request& request = sequence.request.request;
+      if (line.samples) {
+        EXPECT_LT(line.end() - sequence.num_prompt(), request.max_tokens);
+      }
+      EXPECT_TRUE(slots.insert(sequence.slot).second) << "slot " << sequence.slot;
+      EXPECT_LT(sequence.slot, config_.max_num_seqs);
       num_tokens += line.num_tokens;
       num_samples += line.samples;
     }
@@ -144,6 +163,7 @@ class SchedulerHarness {
   std::vector<std::unique_ptr<Submitted>> requests;
   std::vector<int> plan_sizes;  // tokens per line of the last step
   int num_computed_tokens = 0;
+  int num_preemptions = 0, num_hits = 0;  // of the steps that the last turn committed
 };
 
 }  // namespace donar::engine::test

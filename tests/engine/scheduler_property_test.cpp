@@ -1,6 +1,6 @@
-// Random arrivals, lengths, choices, cancels and preemptions over tiny pools: every choice gets
-// exactly its tokens, and all blocks come home. The harness checks integrity after every step, the
-// fake model that no block was overwritten.
+// Random arrivals, lengths, choices, cancels and preemptions over tiny pools, with and without a
+// step in flight: every choice gets exactly its tokens, and all blocks come home. The harness
+// checks integrity after every step, the fake model that no block was overwritten.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -24,7 +24,7 @@ std::ostream& operator<<(std::ostream& out, const Setting& setting) {
              << ", prefix " << setting.prefix_caching;
 }
 
-class SchedulerProperties : public testing::TestWithParam<Setting> {
+class SchedulerProperties : public testing::TestWithParam<std::tuple<Setting, int>> {
  protected:
   Request random_request(std::mt19937& random, int64_t max_len) {
     const int prompt = 1 + static_cast<int>(random() % static_cast<uint32_t>(max_len * 2 / 3));
@@ -45,7 +45,7 @@ class SchedulerProperties : public testing::TestWithParam<Setting> {
 };
 
 TEST_P(SchedulerProperties, every_choice_gets_its_tokens_and_all_blocks_come_home) {
-  const Setting setting = GetParam();
+  const auto [setting, depth] = GetParam();
   int total_preemptions = 0, total_hits = 0;
   for (uint32_t seed = 0; seed < 12; ++seed) {
     SCOPED_TRACE(seed);
@@ -59,9 +59,9 @@ TEST_P(SchedulerProperties, every_choice_gets_its_tokens_and_all_blocks_come_hom
             : std::max(setting.max_num_batched_tokens, static_cast<int>(config.max_model_len));
     config.chunked_prefill = setting.chunked_prefill;
     config.prefix_caching = setting.prefix_caching;
-    SchedulerHarness harness(config, setting.num_blocks);
+    SchedulerHarness harness(config, setting.num_blocks, depth);
     std::vector<bool> disturbed;
-    for (int turn = 0; turn < 400 || !harness.scheduler.idle(); ++turn) {
+    for (int turn = 0; turn < 400 || harness.has_work(); ++turn) {
       ASSERT_LT(turn, 20000) << "no end in sight";
       if (turn < 400 && random() % 8 == 0) {
         harness.add(random_request(random, config.max_model_len));
@@ -79,8 +79,8 @@ TEST_P(SchedulerProperties, every_choice_gets_its_tokens_and_all_blocks_come_hom
       }
       if (random() % 200 == 0) harness.scheduler.forget_cached();
       harness.step();
-      total_preemptions += harness.scheduler.step_stats().preemptions;
-      total_hits += static_cast<int>(harness.scheduler.step_stats().prefix_hits);
+      total_preemptions += harness.num_preemptions;
+      total_hits += harness.num_hits;
     }
     EXPECT_GT(harness.requests.size(), 20u);
     for (size_t i = 0; i < harness.requests.size(); ++i) {
@@ -115,11 +115,14 @@ TEST_P(SchedulerProperties, every_choice_gets_its_tokens_and_all_blocks_come_hom
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Pools, SchedulerProperties,
-    testing::Values(Setting{10, 4, 32, true, true}, Setting{10, 4, 32, true, false},
-                    Setting{12, 8, 7, true, true}, Setting{14, 5, 160, false, true},
-                    Setting{11, 6, 64, false, false}, Setting{200, 16, 64, true, true}));
+INSTANTIATE_TEST_SUITE_P(Pools, SchedulerProperties,
+                         testing::Combine(testing::Values(Setting{10, 4, 32, true, true},
+                                                          Setting{10, 4, 32, true, false},
+                                                          Setting{12, 8, 7, true, true},
+                                                          Setting{14, 5, 160, false, true},
+                                                          Setting{11, 6, 64, false, false},
+                                                          Setting{200, 16, 64, true, true}),
+                                          testing::Values(0, 1)));
 
 }  // namespace
 }  // namespace donar::engine::test
