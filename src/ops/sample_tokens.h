@@ -15,6 +15,7 @@ struct Exec;
 namespace donar::ops {
 
 inline constexpr int kMaxSampleLogprobs = 20;
+inline constexpr float kGreedySampleTemperature = 1e-5f;  // below: greedy
 
 enum class SampleKind : int32_t {
   kSkip = 0,            // padding: nothing is read or written
@@ -47,7 +48,7 @@ struct SampleRow {
   uint64_t seed = 0;      // the request's seed + choice
   uint64_t position = 0;  // tokens before the one that is drawn, prompt included
 
-  float temperature = 1.0f;        // < 1e-5: greedy
+  float temperature = 1.0f;        // < kGreedySampleTemperature: the best
   float top_p = 1.0f;              // (0, 1]; 1: off
   float min_p_distance = kNoMinP;  // min_p_distance(min_p)
   int32_t top_k = 0;               // 0: off
