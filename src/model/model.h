@@ -38,12 +38,21 @@ struct ModelFiles {
 // and indexes, no weights.
 Result<ModelFiles> open_model(const std::filesystem::path& path);
 
-// Streams all weights in file order through bounded staging into their packed form. Peak = packed
-// weights + 256 MB.
+// Streams all weights in file order through bounded staging into their packed form, in the memory
+// of `ledger`, which is that of the exec's device. Peak = packed weights + 256 MB. On CUDA,
+// matrices become ex.activation, `host_ledger` holds the pinned staging, and CudaError is thrown.
 Result<Weights> load_weights(Exec& ex, MemoryLedger& ledger, const ModelFiles& files,
-                             const LoadOptions& options);
+                             const LoadOptions& options, MemoryLedger* host_ledger = nullptr);
 
-// Packed bytes that load_weights will take, for sizing before it runs.
+// The weights as load_weights will lay them out for the exec's device, with null pointers: for
+// sizing before anything is allocated.
+Result<Weights> plan_weights(const Exec& ex, const ModelFiles& files, const LoadOptions& options);
+
+// Packed bytes that load_weights will take on the CPU.
 Result<uint64_t> weight_bytes(const ModelFiles& files, const LoadOptions& options);
+
+// What Exec::activation is on CUDA: the 16-bit type of the checkpoint. F16 if it is asked for or
+// there is nothing but F16 and F32, else BF16. kUnsupported for float32.
+Result<DType> cuda_dtype(const ModelFiles& files, const LoadOptions& options);
 
 }  // namespace donar::model

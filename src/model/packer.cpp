@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "ops/linear.h"
+#include "ops/random_value.h"
 
 namespace donar::model {
 namespace {
@@ -21,18 +23,10 @@ bool aligned_for(quant::Format format, const std::byte* data) {
   return reinterpret_cast<uintptr_t>(data) % step == 0;
 }
 
-// Uniform values around `mean`; the stream depends on the seed alone.
-void fill_random(uint64_t seed, float mean, float spread, float* values, int64_t count) {
-  const float scale = spread * 1.7320508f;  // a uniform variable on [-1, 1) deviates by 1 / sqrt(3)
-  uint64_t state = seed;
-  for (int64_t i = 0; i < count; ++i) {
-    state += 0x9e3779b97f4a7c15u;  // splitmix64
-    uint64_t z = state;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    values[i] = mean + scale * (static_cast<float>(z >> 40) * 0x1p-23f - 1.0f);
-  }
+void fill_random(uint64_t seed, int64_t row, const LoadItem& item, float* values) {
+  const float scale = ops::random_scale(item.dummy_spread);
+  for (int64_t i = 0; i < item.k; ++i)
+    values[i] = item.dummy_mean + ops::random_value(seed, row, i, scale);
 }
 
 }  // namespace
@@ -90,12 +84,7 @@ void Packer::pack_groups(const LoadItem& item, int64_t row_begin, int64_t rows, 
 void Packer::pack(const LoadItem& item, int64_t row_begin, int64_t rows, const std::byte* stored,
                   std::byte* weights) const {
   if (item.is_vector) {
-    auto* out = reinterpret_cast<float*>(weights + item.place);
-    auto* values = item.permuted_heads > 0 ? buffer_.as<float>() : out;
-    quant::unpack_row(item.stored, stored, item.k, values);
-    if (item.permuted_heads > 0)
-      for (int64_t i = 0; i < item.k; ++i)
-        out[i] = values[permuted_row(i, item.k / item.permuted_heads)];
+    pack_vector(item, stored, reinterpret_cast<float*>(weights + item.place));
     return;
   }
   const int64_t stored_bytes = item.stored_row_bytes();
@@ -124,15 +113,26 @@ void Packer::pack(const LoadItem& item, int64_t row_begin, int64_t rows, const s
 
 void Packer::pack_dummy(const LoadItem& item, uint64_t seed, std::byte* weights) const {
   if (item.is_vector) {
-    fill_random(seed, item.dummy_mean, item.dummy_spread,
-                reinterpret_cast<float*>(weights + item.place), item.k);
+    pack_dummy_vector(item, seed, reinterpret_cast<float*>(weights + item.place));
     return;
   }
   pack_groups(item, 0, item.n, weights, [&](int64_t row, float* floats, std::byte* out) {
-    fill_random(seed + static_cast<uint64_t>(row) * 0xd1342543de82ef95u, item.dummy_mean,
-                item.dummy_spread, floats, item.k);
+    fill_random(seed, row, item, floats);
     quant::pack_row(item.packed, floats, item.k, out);
   });
+}
+
+void pack_vector(const LoadItem& item, const std::byte* stored, float* out) {
+  std::vector<float> values(static_cast<size_t>(item.k));
+  quant::unpack_row(item.stored, stored, item.k, values.data());
+  for (int64_t i = 0; i < item.k; ++i)
+    out[item.packed_row_of_stored(i)] = values[static_cast<size_t>(i)];
+}
+
+void pack_dummy_vector(const LoadItem& item, uint64_t seed, float* out) {
+  std::vector<float> values(static_cast<size_t>(item.k));
+  fill_random(seed, 0, item, values.data());
+  for (int64_t i = 0; i < item.k; ++i) out[item.packed_row(i)] = values[static_cast<size_t>(i)];
 }
 
 }  // namespace donar::model

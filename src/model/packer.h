@@ -9,6 +9,14 @@
 
 namespace donar::model {
 
+// A vector as stored, or made up, as floats in the order of the packed one: `out` is its begin.
+void pack_vector(const LoadItem& item, const std::byte* stored, float* out);
+void pack_dummy_vector(const LoadItem& item, uint64_t seed, float* out);
+
+// The seed of an item's made-up values: the same on every device.
+constexpr uint64_t dummy_seed(size_t item) { return (item + 1) * 0x632be59bd9b4e019u; }
+
+// Packs on the host, into the layouts of the CPU.
 class Packer {
  public:
   // Scratch for the widest item of `plan`, from the ledger's staging.

@@ -1,0 +1,191 @@
+// The plan of a load on CUDA, carried out on the host as the kernels would: every row of the file
+// lands where the model wants it, nothing else is touched, and the 16-bit type is the checkpoint's.
+#include <gtest/gtest.h>
+
+#include "model/packer.h"
+#include "model/read_plan.h"
+#include "tests/model/cuda_weights.h"
+#include "tests/model/runner.h"
+
+namespace donar::model::test {
+namespace {
+
+// What copies and kernels do, row by row from the pieces of the read plan.
+void carry_out(const ModelFiles& files, const LoadPlan& plan, DType activation,
+               const ReadLimits& limits, std::byte* weights) {
+  const Result<ReadPlan> reads = plan_reads(files, plan, limits);
+  ASSERT_OK(reads);
+  for (const Piece& piece : reads->pieces) {
+    const LoadItem& item = *piece.item;
+    const Extent& extent = reads->extents[piece.extent];
+    std::vector<std::byte> stored(piece.bytes());
+    ASSERT_LE(extent.begin + piece.offset + piece.bytes(), extent.end);
+    ASSERT_OK(files.checkpoint.files[static_cast<size_t>(extent.file)].read_at(
+        extent.begin + piece.offset, stored));
+    if (item.is_vector) {
+      ASSERT_GE(item.place, plan.matrix_bytes);
+      pack_vector(item, stored.data(), reinterpret_cast<float*>(weights + item.place));
+      continue;
+    }
+    ASSERT_LT(item.place, plan.matrix_bytes);
+    std::vector<float> values(static_cast<size_t>(item.k));
+    for (int64_t i = 0; i < piece.rows; ++i) {
+      quant::unpack_row(item.stored, stored.data() + i * item.stored_row_bytes(), item.k,
+                        values.data());
+      const int64_t row = item.packed_row_of_stored(piece.row_begin + i);
+      for (int64_t k = 0; k < item.k; ++k)
+        reinterpret_cast<uint16_t*>(
+            weights + item.place)[ops::tiled_weight_offset(row, k, item.k, item.tile_rows)] =
+            bits_of(values[static_cast<size_t>(k)], activation);
+    }
+  }
+}
+
+void check_plan(const fs::path& path, int num_sms, const LoadOptions& options,
+                DType expected_dtype) {
+  SCOPED_TRACE(fmt::format("{}, {} SMs", path.string(), num_sms));
+  const auto cpu = Runner::open(path, {});
+  ASSERT_TRUE(cpu);
+  const ModelFiles& files = cpu->files();
+  const Result<DType> dtype = cuda_dtype(files, options);
+  ASSERT_OK(dtype);
+  ASSERT_EQ(*dtype, expected_dtype);
+  const PlannedDevice device(num_sms, *dtype);
+  const Result<LoadPlan> sizes = plan_load(files, options, device.ex, nullptr);
+  ASSERT_OK(sizes);
+  // Every matrix begins at a multiple of 1,024 bytes, an atom of the swizzle.
+  std::vector<std::byte> memory(sizes->packed_bytes + 1024);
+  auto* buffer = reinterpret_cast<std::byte*>((reinterpret_cast<uintptr_t>(memory.data()) + 1023) /
+                                              1024 * 1024);
+  const Result<LoadPlan> plan = plan_load(files, options, device.ex, buffer);
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->packed_bytes, sizes->packed_bytes);
+  EXPECT_EQ(plan->weights.bytes, plan->packed_bytes);
+  for (const LoadItem& item : plan->items)
+    EXPECT_EQ(item.place % (item.is_vector ? 4 : 1024), 0u);
+  // Pieces of a few rows, so that heads and runs of 8 are cut anywhere.
+  carry_out(files, *plan, *dtype,
+            {.extent_bytes = 700, .max_extent_bytes = 1 << 20, .whole_units = false}, buffer);
+  TiledComparison comparison(*dtype);
+  comparison.weights(files.config, cpu->weights(), plan->weights);
+  comparison.rest_is_zero(buffer, plan->packed_bytes);
+}
+
+TEST(CudaPlan, every_row_of_a_checkpoint_lands_where_the_model_wants_it) {
+  for (const char* name : {"llama", "llama_bias_tied", "mistral_window", "qwen2", "qwen3"})
+    for (const int num_sms : {1, 8, 132}) check_plan(tiny(name), num_sms, {}, DType::kBF16);
+}
+
+TEST(CudaPlan, gguf_rows_are_put_back_into_the_order_of_the_head) {
+  check_plan(tiny("llama") / "model.gguf", 132, {}, DType::kBF16);
+}
+
+TEST(CudaPlan, weights_are_cast_to_the_16_bit_type_that_is_asked_for) {
+  check_plan(tiny("qwen3"), 132, {.dtype = DType::kF16}, DType::kF16);
+}
+
+// A GGUF of all formats, several in one group, with gate and up of 20 rows: no multiple of 8.
+fs::path write_mixed_gguf(const TempDir& dir) {
+  GgufWriter writer;
+  writer.text("general.architecture", "llama")
+      .u32("llama.block_count", 1)
+      .u32("llama.context_length", 512)
+      .u32("llama.embedding_length", 256)
+      .u32("llama.attention.head_count", 4)
+      .u32("llama.attention.head_count_kv", 2)
+      .u32("llama.feed_forward_length", 20)
+      .f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  uint64_t seed = 1;
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape, quant::Format format) {
+    const int64_t k = shape.back(), n = shape.size() > 1 ? shape[0] : 1;
+    std::string bytes;
+    std::vector<float> values(static_cast<size_t>(k));
+    std::vector<char> row(static_cast<size_t>(quant::row_bytes(format, k)));
+    for (int64_t i = 0; i < n; ++i) {
+      for (float& value : values) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        value = static_cast<float>(static_cast<int32_t>(seed >> 33) % 1000) * 0.001f;
+      }
+      quant::pack_row(format, values.data(), k, row.data());
+      bytes.append(row.data(), row.size());
+    }
+    std::vector<int64_t> ne(shape.rbegin(), shape.rend());
+    writer.tensor(name, ne, quant::info(format).ggml_type, bytes);
+  };
+  add("token_embd.weight", {50, 256}, quant::Format::kQ8_0);
+  add("output.weight", {50, 256}, quant::Format::kQ6_K);
+  add("output_norm.weight", {256}, quant::Format::kF32);
+  add("blk.0.attn_norm.weight", {256}, quant::Format::kF32);
+  add("blk.0.ffn_norm.weight", {256}, quant::Format::kF32);
+  add("blk.0.attn_q.weight", {256, 256}, quant::Format::kQ4_1);
+  add("blk.0.attn_k.weight", {128, 256}, quant::Format::kQ4_0);
+  add("blk.0.attn_v.weight", {128, 256}, quant::Format::kF16);
+  add("blk.0.attn_output.weight", {256, 256}, quant::Format::kBF16);
+  add("blk.0.ffn_gate.weight", {20, 256}, quant::Format::kF32);
+  add("blk.0.ffn_up.weight", {20, 256}, quant::Format::kQ8_0);
+  add("blk.0.ffn_down.weight", {256, 20}, quant::Format::kF16);
+  return dir.write("mixed.gguf", writer.bytes());
+}
+
+TEST(CudaPlan, matrices_of_several_formats_become_one) {
+  const TempDir dir;
+  check_plan(write_mixed_gguf(dir), 132, {}, DType::kBF16);
+}
+
+TEST(CudaPlan, a_row_map_has_an_inverse_and_leaves_no_row_out) {
+  for (const auto& [heads, d] : {std::pair(4, 8), std::pair(2, 6), std::pair(1, 16)}) {
+    for (int64_t row = 0; row < heads * d; ++row)
+      EXPECT_EQ(unpermuted_row(permuted_row(row, d), d), row) << heads << " heads of " << d;
+  }
+  // 20 rows of gate and up: 24 runs' worth of places, 8 of them free.
+  std::set<int64_t> places;
+  LoadItem item;
+  item.n = 20;
+  for (item.gate_or_up = 0; item.gate_or_up < 2; ++item.gate_or_up)
+    for (int64_t row = 0; row < item.n; ++row) places.insert(item.packed_row(row));
+  EXPECT_EQ(places.size(), 40u);
+  EXPECT_LT(*places.rbegin(), 48);
+}
+
+TEST(CudaPlan, the_activation_type_is_that_of_the_checkpoint) {
+  ModelFiles files;
+  EXPECT_EQ(*cuda_dtype(files, {}), DType::kBF16);  // dummy weights of a config
+  const auto add = [&](const std::string& name, quant::Format format, std::vector<int64_t> shape) {
+    TensorEntry entry;
+    entry.name = name;
+    entry.format = format;
+    entry.shape = std::move(shape);
+    files.checkpoint.tensors[name] = entry;
+  };
+  add("a", quant::Format::kF32, {2, 2});
+  EXPECT_EQ(*cuda_dtype(files, {}), DType::kBF16);
+  add("b", quant::Format::kF16, {2, 2});
+  add("norm", quant::Format::kBF16, {2});
+  EXPECT_EQ(*cuda_dtype(files, {}), DType::kF16);
+  add("c", quant::Format::kQ8_0, {2, 32});
+  EXPECT_EQ(*cuda_dtype(files, {}), DType::kBF16);
+  EXPECT_EQ(*cuda_dtype(files, {.dtype = DType::kF16}), DType::kF16);
+  EXPECT_ERROR_SAYS(cuda_dtype(files, {.dtype = DType::kF32}), "float32", "--device cpu");
+}
+
+TEST(CudaPlan, a_model_of_8_billion_weights_takes_two_bytes_each) {
+  ModelFiles files;
+  files.config.vocab_size = 128256;
+  files.config.dim = 4096;
+  files.config.ffn_dim = 14336;
+  files.config.q_heads = 32;
+  files.config.kv_heads = 8;
+  files.config.head_dim = 128;
+  files.config.layers.resize(32);
+  const PlannedDevice device(132, DType::kBF16);
+  const Result<Weights> weights =
+      plan_weights(device.ex, files, {.load_format = LoadFormat::kDummy});
+  ASSERT_OK(weights);
+  const double values =
+      2.0 * 128256 * 4096 + 32.0 * (6144 * 4096 + 4096 * 4096 + 3 * 14336.0 * 4096) + 65 * 4096;
+  EXPECT_GT(static_cast<double>(weights->bytes), 2 * values);
+  EXPECT_LT(static_cast<double>(weights->bytes), 2.02 * values) << "padding";
+}
+
+}  // namespace
+}  // namespace donar::model::test
