@@ -29,7 +29,7 @@ double linear_plan_cost(int64_t n, int64_t k, int num_sms, LinearPlan plan);
 
 // First k tile of a split; that of split `splits` is the end. Lengths differ by one at most.
 DONAR_HOST_DEVICE constexpr int split_begin(int k_tiles, int splits, int split) {
-  return static_cast<int>(static_cast<int64_t>(k_tiles) * split / splits);
+  return k_tiles * split / splits;
 }
 
 }  // namespace donar::ops
