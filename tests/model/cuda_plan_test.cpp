@@ -61,8 +61,7 @@ void check_plan(const fs::path& path, int num_sms, const LoadOptions& options,
   ASSERT_OK(plan);
   EXPECT_EQ(plan->packed_bytes, sizes->packed_bytes);
   EXPECT_EQ(plan->weights.bytes, plan->packed_bytes);
-  for (const LoadItem& item : plan->items)
-    EXPECT_EQ(item.place % (item.is_vector ? 4 : 1024), 0u);
+  for (const LoadItem& item : plan->items) EXPECT_EQ(item.place % (item.is_vector ? 4 : 1024), 0u);
   // Pieces of a few rows, so that heads and runs of 8 are cut anywhere.
   carry_out(files, *plan, *dtype,
             {.extent_bytes = 700, .max_extent_bytes = 1 << 20, .whole_units = false}, buffer);
@@ -82,49 +81,6 @@ TEST(CudaPlan, gguf_rows_are_put_back_into_the_order_of_the_head) {
 
 TEST(CudaPlan, weights_are_cast_to_the_16_bit_type_that_is_asked_for) {
   check_plan(tiny("qwen3"), 132, {.dtype = DType::kF16}, DType::kF16);
-}
-
-// A GGUF of all formats, several in one group, with gate and up of 20 rows: no multiple of 8.
-fs::path write_mixed_gguf(const TempDir& dir) {
-  GgufWriter writer;
-  writer.text("general.architecture", "llama")
-      .u32("llama.block_count", 1)
-      .u32("llama.context_length", 512)
-      .u32("llama.embedding_length", 256)
-      .u32("llama.attention.head_count", 4)
-      .u32("llama.attention.head_count_kv", 2)
-      .u32("llama.feed_forward_length", 20)
-      .f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  uint64_t seed = 1;
-  const auto add = [&](const std::string& name, std::vector<int64_t> shape, quant::Format format) {
-    const int64_t k = shape.back(), n = shape.size() > 1 ? shape[0] : 1;
-    std::string bytes;
-    std::vector<float> values(static_cast<size_t>(k));
-    std::vector<char> row(static_cast<size_t>(quant::row_bytes(format, k)));
-    for (int64_t i = 0; i < n; ++i) {
-      for (float& value : values) {
-        seed = seed * 6364136223846793005u + 1442695040888963407u;
-        value = static_cast<float>(static_cast<int32_t>(seed >> 33) % 1000) * 0.001f;
-      }
-      quant::pack_row(format, values.data(), k, row.data());
-      bytes.append(row.data(), row.size());
-    }
-    std::vector<int64_t> ne(shape.rbegin(), shape.rend());
-    writer.tensor(name, ne, quant::info(format).ggml_type, bytes);
-  };
-  add("token_embd.weight", {50, 256}, quant::Format::kQ8_0);
-  add("output.weight", {50, 256}, quant::Format::kQ6_K);
-  add("output_norm.weight", {256}, quant::Format::kF32);
-  add("blk.0.attn_norm.weight", {256}, quant::Format::kF32);
-  add("blk.0.ffn_norm.weight", {256}, quant::Format::kF32);
-  add("blk.0.attn_q.weight", {256, 256}, quant::Format::kQ4_1);
-  add("blk.0.attn_k.weight", {128, 256}, quant::Format::kQ4_0);
-  add("blk.0.attn_v.weight", {128, 256}, quant::Format::kF16);
-  add("blk.0.attn_output.weight", {256, 256}, quant::Format::kBF16);
-  add("blk.0.ffn_gate.weight", {20, 256}, quant::Format::kF32);
-  add("blk.0.ffn_up.weight", {20, 256}, quant::Format::kQ8_0);
-  add("blk.0.ffn_down.weight", {256, 20}, quant::Format::kF16);
-  return dir.write("mixed.gguf", writer.bytes());
 }
 
 TEST(CudaPlan, matrices_of_several_formats_become_one) {
