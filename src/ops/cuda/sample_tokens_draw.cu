@@ -119,9 +119,9 @@ __device__ __noinline__ Found find(Shared& s, const Tokens& tokens, const Draw& 
     __syncthreads();
     before = s.found_before;
     range.high -= static_cast<uint32_t>(s.found_bin) << shift;
+    __syncthreads();  // found_* are read before they are set again, here or in the next search
     if (shift == 0) return {range.high, before};
     range.low = range.high - min(range.high - range.low, (1u << shift) - 1);
-    __syncthreads();  // found_* are read before they are set again
   }
 }
 
