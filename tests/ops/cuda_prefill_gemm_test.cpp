@@ -85,7 +85,7 @@ TEST(PrefillPlan, few_tiles_are_split_and_many_are_not) {
 TEST(PrefillTiles, a_granule_is_32_rows_of_the_packed_matrix) {
   for (const int tile_rows : {32, 96, 192, 224, 256}) {
     const int64_t k = 4160;
-    for (int64_t row = 0; row < 1024; row += kGranuleRows) {
+    for (int row = 0; row < 1024; row += kGranuleRows) {
       for (const int k_tile : {0, 64}) {
         const int64_t offset = granule_offset(row, static_cast<int>(num_k_tiles(k)), tile_rows) +
                                int64_t{k_tile} * tile_rows * kTileK * 2;

@@ -16,6 +16,10 @@
 
 #include "ops/cuda/prefill_gemm.h"
 
+#if defined(__CUDACC__)
+#include "ops/cuda/common/mma16.cuh"
+#endif
+
 namespace donar::ops::cuda {
 
 // Byte offset of a slot in staging of `kSlots` slots a token (4, 8 or 16).
@@ -39,9 +43,8 @@ __device__ __forceinline__ uint32_t pack_pair(float low, float high, __half) {
   return pair;
 }
 
-// Writes the 8 x 8 matrix [column][token] of which each thread holds (column g, tokens 2t, 2t + 1)
-// as 8 rows [token][column] of 16 bytes. stmatrix would do two at once, but exists from sm_90 on;
-// `address` is that of the row lane % 8 then.
+// Writes two 8 x 8 matrices [column][token], of which each thread holds column g, tokens 2t and
+// 2t + 1, as 8 rows [token][column] of 16 bytes. The addresses are those of row lane % 8.
 __device__ __forceinline__ void store_transposed(uint32_t address0, uint32_t pair0,
                                                  uint32_t address1, uint32_t pair1) {
   const int lane = threadIdx.x % 32;
@@ -51,9 +54,9 @@ __device__ __forceinline__ void store_transposed(uint32_t address0, uint32_t pai
                "r"(pair0), "r"(pair1)
                : "memory");
 #else
-  // Row lane / 4 is at its address, which lane (lane / 4) holds.
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %0;" : "+r"(pair0));
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %0;" : "+r"(pair1));
+  // No stmatrix before sm_90. A lane then has a pair of row lane / 4, whose address lane / 4 has.
+  pair0 = transpose_8x8(pair0);
+  pair1 = transpose_8x8(pair1);
   address0 = __shfl_sync(0xffffffff, address0, lane / 4) + lane % 4 * 4;
   address1 = __shfl_sync(0xffffffff, address1, lane / 4) + lane % 4 * 4;
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address0), "r"(pair0) : "memory");

@@ -353,7 +353,12 @@ bool prefill_kernel_runs(PrefillKernel kernel, const CudaExec& exec) {
 
 void prefill_gemm(const PrefillGemmParams& params, const CudaExec& exec) {
   PrefillKernel kernel = params.kernel;
-  if (kernel == PrefillKernel::kAuto) kernel = PrefillKernel::kWgmmaPair;
+  if (kernel == PrefillKernel::kAuto) {
+    // Of an odd number of row tiles, one CTA of the last pair works for nothing.
+    const int row_tiles = prefill_args(params, params.plan.token_tile, 1).grid.row_tiles;
+    const bool pairs_pay = row_tiles % 2 == 0 || row_tiles > 16;
+    kernel = pairs_pay ? PrefillKernel::kWgmmaPair : PrefillKernel::kWgmma;
+  }
   if (!prefill_kernel_runs(kernel, exec)) kernel = PrefillKernel::kMma;
   if (kernel == PrefillKernel::kMma) return prefill_gemm_mma(params, exec);
   const bool pair = kernel == PrefillKernel::kWgmmaPair;

@@ -2,10 +2,9 @@
 // works on 128 weight rows by 128 tokens, 8 warps of 32 by 64 each; three k tiles are in shared
 // memory, two of them on their way. Weights are the rows of the products as on Hopper, so that both
 // kernels share their last part.
-#include <type_traits>
-
 #include "ops/cuda/common/launch.cuh"
 #include "ops/cuda/common/mbarrier.cuh"
+#include "ops/cuda/common/mma16.cuh"
 #include "ops/cuda/prefill_epilogue.cuh"
 #include "ops/cuda/prefill_gemm.h"
 
@@ -27,29 +26,6 @@ __device__ __forceinline__ void copy_slot(uint32_t to, const uint8_t* from, bool
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                "r"(exists ? 16 : 0)
                : "memory");
-}
-
-__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-
-template <class T>
-__device__ __forceinline__ void multiply_add(float* d, const uint32_t (&a)[4], uint32_t b0,
-                                             uint32_t b1) {
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
 }
 
 // What a thread copies of a k tile: the same slot of four weight rows and of four tokens, 32 apart.
@@ -105,6 +81,9 @@ __device__ __forceinline__ void fetch(ThreadCopy& copy, uint32_t stage) {
 template <class T>
 __device__ __forceinline__ void multiply(float (&acc)[2][4][8], uint32_t stage, int warp_row,
                                          int warp_token) {
+  const auto multiply_add = [](float* d, const uint32_t(&a)[4], uint32_t b0, uint32_t b1) {
+    mma_m16n8k16<T>(*reinterpret_cast<float(*)[4]>(d), a[0], a[1], a[2], a[3], b0, b1);
+  };
   const int lane = threadIdx.x % 32;
   const int matrix = lane / 8;
   const int in_matrix = lane % 8;
@@ -118,15 +97,15 @@ __device__ __forceinline__ void multiply(float (&acc)[2][4][8], uint32_t stage, 
     const uint32_t a_slot = ((2 * k + (matrix >> 1)) ^ in_matrix) * 16;
     const uint32_t b_slot = ((2 * k + (matrix & 1)) ^ in_matrix) * 16;
 #pragma unroll
-    for (int m = 0; m < 2; ++m) load_matrices(a[m], rows + m * 16 * kRowBytes + a_slot);
+    for (int m = 0; m < 2; ++m) ldmatrix_x4(a[m], rows + m * 16 * kRowBytes + a_slot);
 #pragma unroll
-    for (int n = 0; n < 4; ++n) load_matrices(b[n], tokens + n * 16 * kRowBytes + b_slot);
+    for (int n = 0; n < 4; ++n) ldmatrix_x4(b[n], tokens + n * 16 * kRowBytes + b_slot);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        multiply_add<T>(&acc[m][n][0], a[m], b[n][0], b[n][1]);
-        multiply_add<T>(&acc[m][n][4], a[m], b[n][2], b[n][3]);
+        multiply_add(&acc[m][n][0], a[m], b[n][0], b[n][1]);
+        multiply_add(&acc[m][n][4], a[m], b[n][2], b[n][3]);
       }
     }
   }

@@ -65,7 +65,7 @@ DONAR_HOST_DEVICE constexpr PrefillUnit prefill_unit(const PrefillGrid& grid, in
 
 // K tiles [begin, end) of a split.
 DONAR_HOST_DEVICE constexpr int prefill_split_begin(int k_tiles, int splits, int split) {
-  return static_cast<int>(int64_t{k_tiles} * split / splits);
+  return k_tiles * split / splits;
 }
 
 // A run of 32 weight rows is 4 KB inside its n tile; a weight tile is four of them.
@@ -73,8 +73,9 @@ inline constexpr int kGranuleRows = 32;
 inline constexpr int kGranuleBytes = kGranuleRows * kTileK * 2;
 
 // Byte offset of rows [row, row + 32) of k tile 0; the next k tile is tile_rows * 128 bytes on.
-DONAR_HOST_DEVICE constexpr int64_t granule_offset(int64_t row, int k_tiles, int tile_rows) {
-  return (row / tile_rows * k_tiles * tile_rows + row % tile_rows) * (kTileK * 2);
+// Divisions are of 32 bits: those of 64 are calls, too many registers for a loading warp.
+DONAR_HOST_DEVICE constexpr int64_t granule_offset(int row, int k_tiles, int tile_rows) {
+  return (int64_t{row / tile_rows * tile_rows} * k_tiles + row % tile_rows) * (kTileK * 2);
 }
 
 }  // namespace donar::ops::cuda
