@@ -4,6 +4,8 @@
 
 #include "ops/cpu/common/rows16.h"
 #include "ops/cpu/ops.h"
+#include "ops/cuda/linear.h"
+#include "tensor/cuda.h"
 
 namespace donar::ops {
 
@@ -13,7 +15,7 @@ using quant::Layout;
 namespace {
 
 void check_weights(const Exec& ex, const quant::LinearGroup& group) {
-  DONAR_CHECK(group.count >= 1 && group.count <= 3, "{} parts", group.count);
+  DONAR_CHECK(group.count >= 1 && group.count <= (ex.on_cuda() ? 1 : 3), "{} parts", group.count);
   for (int i = 0; i < group.count; ++i) {
     const quant::LinearWeight& part = group.parts[static_cast<size_t>(i)];
     DONAR_CHECK(
@@ -33,6 +35,9 @@ void linear(Exec& ex, TensorView x, const quant::LinearGroup& group, TensorView 
   const LinearOutput output = linear_output(ex, group, rows);
   DONAR_CHECK(y.dtype == output.dtype && y.dim(0) == output.parts, "{} parts of {}", y.dim(0),
               dtype_name(y.dtype));
+  if constexpr (kCuda) {
+    if (ex.on_cuda()) return cuda::linear(ex, x, group.parts[0], y);
+  }
   cpu::linear(ex, x, group, y.part(0));
 }
 
@@ -42,16 +47,32 @@ void linear_silu_mul(Exec& ex, TensorView x, const quant::LinearGroup& gate_up, 
   const int64_t rows = ex.on_cuda() ? y.dim(1) : y.dim(0);
   DONAR_CHECK(is_activation(ex, x, rows, gate_up.k()) && is_activation(ex, y, rows, dim),
               "weights [{}, {}], {} rows", gate_up.n(), gate_up.k(), rows);
+  if constexpr (kCuda) {
+    if (ex.on_cuda()) return cuda::linear_silu_mul(ex, x, gate_up.parts[0], y);
+  }
   Arena::Scope scope(*ex.arena);
   const TensorView both(ex.arena->take<float>(rows * 2 * dim), DType::kF32, {rows, 2 * dim});
   cpu::linear(ex, x, gate_up, both);
   cpu::silu_mul(ex, both, y);
 }
 
-LinearOutput linear_output(const Exec&, const quant::LinearGroup&, int64_t) { return {}; }
+LinearOutput linear_output(const Exec& ex, const quant::LinearGroup& group, int64_t rows) {
+  if constexpr (kCuda) {
+    if (ex.on_cuda()) return cuda::linear_output(ex, group.parts[0], rows);
+  }
+  return {};
+}
 
-int64_t linear_output_bytes(const Exec&, const quant::LinearGroup& group, int64_t max_rows) {
-  return max_rows * group.n() * static_cast<int64_t>(sizeof(float));
+int64_t linear_output_bytes(const Exec& ex, const quant::LinearGroup& group, int64_t max_rows) {
+  const auto bytes = [&](int64_t rows) {
+    const LinearOutput output = linear_output(ex, group, rows);
+    return output.parts * rows * group.n() * static_cast<int64_t>(dtype_size(output.dtype));
+  };
+  int64_t most = bytes(max_rows);
+  if (!ex.on_cuda()) return most;
+  // Fewer rows may have more parts.
+  for (int64_t rows = 1; rows < max_rows; ++rows) most = std::max(most, bytes(rows));
+  return most;
 }
 
 uint64_t linear_workspace_bytes(DeviceType device, int64_t rows, int64_t k) {

@@ -54,14 +54,14 @@ template <int kRows>
 constexpr int kMaxThreads = (kMaxTileRows / kMmaRows / kWarpTiles<kRows> + kCopyWarps) * 32;
 
 template <class T, bool kSiluMul, class Sums>
-__device__ __forceinline__ void store(const Sums& sums, const DecodeArgs& args, int item,
+__device__ __forceinline__ void store(const Sums& sums, const DecodeArgs& args, int item, int split,
                                       int first_row, int thread, int threads) {
   const int lane = thread % 32;
   if constexpr (kSiluMul) {
     sums.template store_silu_mul<T>(args, first_row, lane);
     if (item == args.items - 1) store_silu_mul_tail<T>(args, thread, threads);
   } else {
-    sums.store_partials(args, first_row, item % args.splits, lane);
+    sums.store_partials(args, first_row, split, lane);
   }
 }
 
@@ -81,47 +81,68 @@ __device__ __forceinline__ void multiply(float (&sums)[kWarpTiles<kRows>][kRows 
   const uint32_t rows = x + row * kRowBytes + (slot ^ (lane % 8)) * 16;
   const Tile first(weights, lane);
   const Tile second(weights + (kTiles - 1) * Tile::kBytes, lane);
-  uint32_t b[4];
+  constexpr int kSteps = kTileK / kMmaK;
+  if constexpr (kRows <= 16) {
+    // All operands first: few warps and one chain of mma, so it is latency that counts.
+    uint32_t a[kSteps][4], b[kSteps][4];
 #pragma unroll
-  for (int k16 = 0; k16 < kTileK / kMmaK; ++k16) {
-    uint32_t a[kTiles][4];
-    first.fragment(a[0], k16);
-    if constexpr (kTiles == 2) second.fragment(a[1], k16);
-    if constexpr (kDeep) {
-      if (k16 % 2 == 0) ldmatrix_x4(b, rows ^ (k16 * kMmaK * 2));
-      mma_m16n8k16<T>(sums[0][0], a[0][0], a[0][1], a[0][2], a[0][3], b[k16 % 2 * 2],
-                      b[k16 % 2 * 2 + 1]);
-    } else {
+    for (int k16 = 0; k16 < kSteps; ++k16) {
+      first.fragment(a[k16], k16);
+      if (!kDeep || k16 % 2 == 0) ldmatrix_x4(b[k16], rows ^ (k16 * kMmaK * 2));
+    }
 #pragma unroll
-      for (int c = 0; c < kRows / 8; c += 2) {
-        ldmatrix_x4(b, (rows ^ (k16 * kMmaK * 2)) + c * 8 * kRowBytes);
+    for (int k16 = 0; k16 < kSteps; ++k16) {
+      const uint32_t(&ak)[4] = a[k16];
+      if constexpr (kDeep) {
+        const uint32_t* bk = &b[k16 / 2 * 2][k16 % 2 * 2];
+        mma_m16n8k16<T>(sums[0][0], ak[0], ak[1], ak[2], ak[3], bk[0], bk[1]);
+      } else {
+        mma_m16n8k16<T>(sums[0][0], ak[0], ak[1], ak[2], ak[3], b[k16][0], b[k16][1]);
+        mma_m16n8k16<T>(sums[0][1], ak[0], ak[1], ak[2], ak[3], b[k16][2], b[k16][3]);
+      }
+    }
+  } else {
 #pragma unroll
-        for (int i = 0; i < kTiles; ++i) {
-          mma_m16n8k16<T>(sums[i][c], a[i][0], a[i][1], a[i][2], a[i][3], b[0], b[1]);
-          mma_m16n8k16<T>(sums[i][c + 1], a[i][0], a[i][1], a[i][2], a[i][3], b[2], b[3]);
-        }
+    for (int k16 = 0; k16 < kSteps; ++k16) {
+      uint32_t a[kTiles][4], b[kRows / 16][4];
+      first.fragment(a[0], k16);
+      second.fragment(a[1], k16);
+#pragma unroll
+      for (int c = 0; c < kRows / 16; ++c)
+        ldmatrix_x4(b[c], (rows ^ (k16 * kMmaK * 2)) + c * 16 * kRowBytes);
+#pragma unroll
+      for (int c = 0; c < kRows / 8; ++c) {
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i)
+          mma_m16n8k16<T>(sums[i][c], a[i][0], a[i][1], a[i][2], a[i][3], b[c / 2][c % 2 * 2],
+                          b[c / 2][c % 2 * 2 + 1]);
       }
     }
   }
 }
 
-// The ring in shared memory: stages of [weights][x], then their barriers.
+// The ring in shared memory: stages of [weights][x], then a barrier "full" of each, then a barrier
+// "empty" of each. Addresses move along instead of being worked out from the slot: a warp with a
+// full ring ahead of it is bound by the latency of its instructions.
 struct Ring {
-  uint32_t base;
-  int stages;
-  int stage_bytes;
-  int slot = 0;
+  uint32_t stage;
+  uint32_t full;
   uint32_t parity = 0;
+  int slot = 0;
 
   __device__ __forceinline__ Ring(const DecodeArgs& args, uint32_t shared)
-      : base(shared), stages(args.stages), stage_bytes(args.stage_bytes) {}
-  __device__ __forceinline__ uint32_t stage() const { return base + slot * stage_bytes; }
-  __device__ __forceinline__ uint32_t full() const {
-    return base + stages * stage_bytes + slot * 8;
+      : stage(shared), full(shared + args.stages * args.stage_bytes) {}
+  __device__ __forceinline__ uint32_t empty(const DecodeArgs& args) const {
+    return full + args.stages * 8;
   }
-  __device__ __forceinline__ uint32_t empty() const { return full() + stages * 8; }
-  __device__ __forceinline__ void advance() {
-    if (++slot == stages) slot = 0, parity ^= 1;
+  __device__ __forceinline__ void advance(const DecodeArgs& args) {
+    stage += args.stage_bytes;
+    full += 8;
+    if (++slot < args.stages) return;
+    slot = 0;
+    parity ^= 1;
+    stage -= args.stages * args.stage_bytes;
+    full -= args.stages * 8;
   }
 };
 
@@ -169,34 +190,34 @@ __device__ __forceinline__ void bulk_copy_hinted(uint32_t destination, const voi
 __device__ __forceinline__ void copy_weights(const DecodeArgs& args, const Walk& walk,
                                              const Ring& ring, uint64_t policy) {
   const int64_t k_tile = int64_t{walk.item / args.splits} * args.k_tiles + walk.tile;
-  bulk_copy_hinted(ring.stage(), args.weights + k_tile * args.tile_bytes,
-                   walk.tiles(args) * args.tile_bytes, ring.full(), policy);
+  bulk_copy_hinted(ring.stage, args.weights + k_tile * args.tile_bytes,
+                   walk.tiles(args) * args.tile_bytes, ring.full, policy);
 }
 
 __device__ __forceinline__ void copy_x(const DecodeArgs& args, const Walk& walk, const Ring& ring) {
-  const uint32_t to = ring.stage() + args.stage_tiles * args.tile_bytes;
+  const uint32_t to = ring.stage + args.stage_tiles * args.tile_bytes;
   const uint32_t bytes = args.rows * kRowBytes;
   const int64_t step = int64_t{args.x_rows} * kRowBytes;
   const uint8_t* from = args.x + walk.tile * step;
   const int tiles = walk.tiles(args);
   if (args.x_rows == args.rows) {
-    bulk_copy(to, from, tiles * bytes, ring.full());
+    bulk_copy(to, from, tiles * bytes, ring.full);
   } else {
-    for (int j = 0; j < tiles; ++j) bulk_copy(to + j * bytes, from + j * step, bytes, ring.full());
+    for (int j = 0; j < tiles; ++j) bulk_copy(to + j * bytes, from + j * step, bytes, ring.full);
   }
 }
 
 __device__ __forceinline__ void expect(const DecodeArgs& args, const Walk& walk, const Ring& ring) {
-  mbarrier_arrive_expect_tx(ring.full(),
+  mbarrier_arrive_expect_tx(ring.full,
                             walk.tiles(args) * (args.tile_bytes + args.rows * kRowBytes));
 }
 
 // What one lane does before the CTA's warps meet: barriers, and as many stages of weights as fit.
 __device__ __forceinline__ int begin_ring(const DecodeArgs& args, uint32_t shared, int consumers) {
   Ring ring(args, shared);
-  for (int i = 0; i < args.stages; ++i, ring.advance()) {
-    mbarrier_init(ring.full(), 1);
-    mbarrier_init(ring.empty(), consumers);
+  for (int i = 0; i < args.stages; ++i, ring.advance(args)) {
+    mbarrier_init(ring.full, 1);
+    mbarrier_init(ring.empty(args), consumers);
   }
   cluster_fence_mbarrier_init();
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");  // this very lane copies next
@@ -205,7 +226,7 @@ __device__ __forceinline__ int begin_ring(const DecodeArgs& args, uint32_t share
   for (Walk walk(args); walk.valid(args) && ahead < args.stages; walk.advance(args), ++ahead) {
     expect(args, walk, ring);
     copy_weights(args, walk, ring, policy);
-    ring.advance();
+    ring.advance(args);
   }
   return ahead;
 }
@@ -216,10 +237,10 @@ __device__ __forceinline__ void feed_ring(const DecodeArgs& args, uint32_t share
   const uint64_t policy = evict_first_policy();
   Walk walk(args);
   Ring ring(args, shared);
-  for (int i = 0; i < ahead; ++i, walk.advance(args), ring.advance()) copy_x(args, walk, ring);
+  for (int i = 0; i < ahead; ++i, walk.advance(args), ring.advance(args)) copy_x(args, walk, ring);
   ring.parity = 0;  // of the consumers' first time round
-  for (; walk.valid(args); walk.advance(args), ring.advance()) {
-    mbarrier_wait(ring.empty(), ring.parity);
+  for (; walk.valid(args); walk.advance(args), ring.advance(args)) {
+    mbarrier_wait(ring.empty(args), ring.parity);
     expect(args, walk, ring);
     copy_weights(args, walk, ring, policy);
     copy_x(args, walk, ring);
@@ -251,19 +272,21 @@ __device__ __forceinline__ void run(const DecodeArgs& args) {
     const int end = split_begin(args.k_tiles, args.splits, split + 1);
     for (int tile = split_begin(args.k_tiles, args.splits, split); tile < end;
          tile += args.stage_tiles) {
-      mbarrier_wait(ring.full(), ring.parity);
-      uint32_t weights = ring.stage() + warp * kTiles * Tile::kBytes;
-      uint32_t x = ring.stage() + args.stage_tiles * args.tile_bytes;
+      mbarrier_wait(ring.full, ring.parity);
+      uint32_t weights = ring.stage + warp * kTiles * Tile::kBytes;
+      uint32_t x = ring.stage + args.stage_tiles * args.tile_bytes;
+#pragma unroll 1
       for (int j = min(args.stage_tiles, end - tile); j > 0; --j) {
         multiply<Tile, kRows>(sums.sums, weights, x, lane);
         weights += args.tile_bytes;
         x += args.rows * kRowBytes;
       }
       __syncwarp();
-      if (lane == 0) mbarrier_arrive(ring.empty());
-      ring.advance();
+      if (lane == 0) mbarrier_arrive(ring.empty(args));
+      ring.advance(args);
     }
-    store<typename Tile::Value, kSiluMul>(sums, args, item, first_row, threadIdx.x, consumers * 32);
+    store<typename Tile::Value, kSiluMul>(sums, args, item, split, first_row, threadIdx.x,
+                                          consumers * 32);
   }
 }
 
@@ -330,7 +353,7 @@ __device__ __forceinline__ void run(const DecodeArgs& args) {
         }
       }
     }
-    store<T, kSiluMul>(sums, args, item, n_tile * args.tile_rows + tile_row, threadIdx.x,
+    store<T, kSiluMul>(sums, args, item, split, n_tile * args.tile_rows + tile_row, threadIdx.x,
                        blockDim.x);
   }
 }
