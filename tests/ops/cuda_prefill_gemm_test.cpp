@@ -54,11 +54,12 @@ TEST(PrefillPlan, a_wave_of_ctas_shares_weights_and_tokens) {
 TEST(PrefillPlan, splits_cut_k_without_gaps_and_none_is_empty) {
   for (const int64_t k : {int64_t{32}, int64_t{576}, int64_t{4096}, int64_t{14336}}) {
     for (const int64_t n : {int64_t{61}, int64_t{4096}, int64_t{28672}}) {
-      for (const int64_t rows : {65, 128, 129, 256, 512, 2048, 8192}) {
+      for (const int64_t rows : {65, 128, 129, 256, 512, 768, 2048, 8192}) {
         const int k_tiles = static_cast<int>(num_k_tiles(k));
         const PrefillPlan plan = prefill_plan(n, k, rows, 132);
         EXPECT_TRUE(plan.token_tile == 128 || plan.token_tile == 256);
         ASSERT_TRUE(plan.splits >= 1 && plan.splits <= std::min(k_tiles, kPrefillMaxSplits));
+        EXPECT_TRUE(plan.splits == 1 || plan.splits * rows <= kPrefillMaxPartRows);
         EXPECT_EQ(prefill_split_begin(k_tiles, plan.splits, 0), 0);
         EXPECT_EQ(prefill_split_begin(k_tiles, plan.splits, plan.splits), k_tiles);
         for (int s = 0; s < plan.splits; ++s)

@@ -35,8 +35,9 @@ double estimated_cycles(int64_t n, int64_t k, int64_t rows, int num_sms, Prefill
 
 PrefillPlan prefill_plan(int64_t n, int64_t k, int64_t rows, int num_sms, bool one_part) {
   const int64_t stages = num_k_tiles(k);
+  const int64_t most = std::min<int64_t>(kPrefillMaxSplits, kPrefillMaxPartRows / rows);
   const int64_t limit =
-      one_part ? 1 : std::clamp<int64_t>(stages / kMinSplitStages, 1, kPrefillMaxSplits);
+      one_part ? 1 : std::max<int64_t>(std::min(stages / kMinSplitStages, most), 1);
   PrefillPlan best{};
   double best_cycles = 0;
   for (const int token_tile : {256, 128}) {

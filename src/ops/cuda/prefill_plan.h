@@ -10,6 +10,8 @@ namespace donar::ops::cuda {
 
 inline constexpr int kPrefillWeightTile = 128;  // weight rows of a CTA
 inline constexpr int kPrefillMaxSplits = 8;
+// splits * rows is at most this where there is more than one split: what bounds the room for y.
+inline constexpr int64_t kPrefillMaxPartRows = 4096;
 
 struct PrefillPlan {
   int token_tile = 256;  // 128 or 256 tokens of a CTA (kernels without wgmma: always 128)
