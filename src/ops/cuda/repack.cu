@@ -1,0 +1,176 @@
+// A thread makes 16-byte slots (8 values) of packed rows: the 8 threads of a row write its 128
+// bytes of a k tile, the rows of a block lie together, and what a row reads lies together too.
+#include "ops/cuda/repack.h"
+
+#include "ops/cuda/common/launch.cuh"
+#include "ops/cuda/common/values16.cuh"
+#include "quant/blocks.h"
+
+namespace donar::ops::cuda {
+namespace {
+
+using quant::Format;
+
+constexpr int kSlot = 8;  // values of a thread at a time
+constexpr int kRowThreads = kTileK / kSlot;
+constexpr int kBlockRows = 32;
+constexpr int kBlockTiles = 4;  // k tiles of a thread
+
+__device__ __forceinline__ float f16_value(uint16_t bits) {
+  return __half2float(__ushort_as_half(bits));
+}
+
+// Bytes [first, first + 8) of an array that is only 2-byte aligned.
+__device__ __forceinline__ void load_bytes(uint8_t (&bytes)[kSlot], const uint8_t* from) {
+#pragma unroll
+  for (int i = 0; i < kSlot; i += 2) {
+    const uint16_t pair = *reinterpret_cast<const uint16_t*>(from + i);
+    bytes[i] = static_cast<uint8_t>(pair & 0xff);
+    bytes[i + 1] = static_cast<uint8_t>(pair >> 8);
+  }
+}
+
+// Values k to k + 7 of a row in each format. Products and sums are rounded one by one, as on the
+// host. Plain floats may end within the 8; blocks cannot, for their sizes are multiples of 8.
+template <class T>
+struct PlainRow {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t end) {
+    const T* from = reinterpret_cast<const T*>(row) + k;
+    if (k + kSlot <= end && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+      alignas(16) T values[kSlot];
+#pragma unroll
+      for (int i = 0; i < static_cast<int>(sizeof(values) / 16); ++i)
+        reinterpret_cast<uint4*>(values)[i] = reinterpret_cast<const uint4*>(from)[i];
+#pragma unroll
+      for (int i = 0; i < kSlot; ++i) v[i] = to_float(values[i]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i) v[i] = k + i < end ? to_float(from[i]) : 0.0f;
+  }
+};
+
+struct Q4_0Row {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ4_0;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const int j = static_cast<int>(k % Block::kValues);
+    const float d = f16_value(block->d);
+    uint8_t q[kSlot];
+    load_bytes(q, block->qs + j % 16);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i)
+      v[i] = __fmul_rn(static_cast<float>((j < 16 ? q[i] & 15 : q[i] >> 4) - 8), d);
+  }
+};
+
+struct Q4_1Row {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ4_1;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const int j = static_cast<int>(k % Block::kValues);
+    const float d = f16_value(block->d), m = f16_value(block->m);
+    uint8_t q[kSlot];
+    load_bytes(q, block->qs + j % 16);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i)
+      v[i] = __fadd_rn(__fmul_rn(static_cast<float>(j < 16 ? q[i] & 15 : q[i] >> 4), d), m);
+  }
+};
+
+struct Q8_0Row {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ8_0;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const float d = f16_value(block->d);
+    uint8_t q[kSlot];
+    load_bytes(q, reinterpret_cast<const uint8_t*>(block->qs) + k % Block::kValues);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i)
+      v[i] = __fmul_rn(static_cast<float>(static_cast<int8_t>(q[i])), d);
+  }
+};
+
+struct Q6_KRow {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ6_K;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const int j = static_cast<int>(k % Block::kValues);
+    // Value 128 half + 32 quarter + l: the low bits of quarters 0 and 2, 1 and 3 share bytes.
+    const int half = j / 128, quarter = j % 128 / 32, l = j % 32;
+    const float scale = __fmul_rn(f16_value(block->d), static_cast<float>(block->scales[j / 16]));
+    uint8_t low[kSlot], high[kSlot];
+    load_bytes(low, block->ql + half * 64 + quarter % 2 * 32 + l);
+    load_bytes(high, block->qh + half * 32 + l);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i) {
+      const int q = (low[i] >> quarter / 2 * 4 & 15) | (high[i] >> 2 * quarter & 3) << 4;
+      v[i] = __fmul_rn(scale, static_cast<float>(q - 32));
+    }
+  }
+};
+
+template <class Row, class T>
+__global__ void __launch_bounds__(kBlockRows* kRowThreads)
+    repack_kernel(const __grid_constant__ RepackParams params, int64_t row_bytes) {
+  pdl_launch_dependents();
+  pdl_wait();
+  const int64_t i = int64_t{blockIdx.x} * kBlockRows + threadIdx.x / kRowThreads;
+  if (i >= params.rows) return;
+  const uint8_t* row = static_cast<const uint8_t*>(params.stored) + i * row_bytes;
+  T* const packed = static_cast<T*>(params.packed);
+  const int64_t packed_row = params.packed_row(i);
+  const int64_t begin =
+      int64_t{blockIdx.y} * kBlockTiles * kTileK + threadIdx.x % kRowThreads * kSlot;
+#pragma unroll
+  for (int tile = 0; tile < kBlockTiles; ++tile) {
+    const int64_t k = begin + tile * kTileK;
+    if (k >= num_k_tiles(params.k) * kTileK) break;
+    float v[kSlot] = {};
+    if (k < params.k) Row::load(v, row, k, params.k);
+    *reinterpret_cast<uint4*>(packed +
+                              tiled_weight_offset(packed_row, k, params.k, params.tile_rows)) = {
+        pack2<T>(v[0], v[1]), pack2<T>(v[2], v[3]), pack2<T>(v[4], v[5]), pack2<T>(v[6], v[7])};
+  }
+}
+
+template <class Row>
+void launch_row(const RepackParams& params, int64_t row_bytes, const CudaExec& exec) {
+  const dim3 grid(static_cast<unsigned>((params.rows + kBlockRows - 1) / kBlockRows),
+                  static_cast<unsigned>((num_k_tiles(params.k) + kBlockTiles - 1) / kBlockTiles));
+  const dim3 block(kBlockRows * kRowThreads);
+  if (params.bf16) {
+    launch(repack_kernel<Row, __nv_bfloat16>, grid, block, 0, exec, params, row_bytes);
+  } else {
+    launch(repack_kernel<Row, __half>, grid, block, 0, exec, params, row_bytes);
+  }
+}
+
+}  // namespace
+
+void repack(const RepackParams& params, const CudaExec& exec) {
+  if (params.rows == 0) return;
+  switch (params.format) {
+    case Format::kF32:
+      return launch_row<PlainRow<float>>(params, params.k * 4, exec);
+    case Format::kF16:
+      return launch_row<PlainRow<__half>>(params, params.k * 2, exec);
+    case Format::kBF16:
+      return launch_row<PlainRow<__nv_bfloat16>>(params, params.k * 2, exec);
+    case Format::kQ4_0:
+      return launch_row<Q4_0Row>(params, params.k / 32 * sizeof(quant::BlockQ4_0), exec);
+    case Format::kQ4_1:
+      return launch_row<Q4_1Row>(params, params.k / 32 * sizeof(quant::BlockQ4_1), exec);
+    case Format::kQ8_0:
+      return launch_row<Q8_0Row>(params, params.k / 32 * sizeof(quant::BlockQ8_0), exec);
+    case Format::kQ6_K:
+      return launch_row<Q6_KRow>(params, params.k / 256 * sizeof(quant::BlockQ6_K), exec);
+  }
+}
+
+}  // namespace donar::ops::cuda
