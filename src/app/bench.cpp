@@ -121,7 +121,7 @@ Result<Speeds> measure(engine::EngineApi& engine, const BenchOptions& bench,
 // What one decode step reads: the packed weights once, and the keys and values of every sequence,
 // half-way through the answer.
 double decode_step_bytes(const Options& options, const Session& session) {
-  const auto layers = model::Decoder::kv_layers(session.config, options.engine.kv_dtype);
+  const auto layers = model::Decoder::kv_layers(session.config, session.kv_dtype);
   const double kv_token =
       static_cast<double>(kv::KvStore::bytes_per_block(layers)) / kv::kBlockTokens;
   const double context = options.bench.input_len + options.bench.output_len / 2.0;
@@ -141,8 +141,8 @@ Result<int> bench(const Options& given) {
   const int64_t needed = int64_t{bench.input_len} + bench.output_len;
   if (options.engine.max_model_len == 0) options.engine.max_model_len = needed;
 
-  MemoryLedger ledger;
-  Result<Session> session = open_session(options, ledger, {});
+  Memory memory;
+  Result<Session> session = open_session(options, memory, {});
   if (!session) return forward_error(session);
   const int threads = step_threads(options);
   const Prompts prompts = random_prompts(
@@ -150,7 +150,7 @@ Result<int> bench(const Options& given) {
   double bandwidth = 0.0;
   {
     ThreadPool pool(threads);
-    Result<double> measured = measure_read_bandwidth(pool, ledger);
+    Result<double> measured = measure_read_bandwidth(pool, memory.host);
     if (!measured) return forward_error(measured);
     bandwidth = *measured;
   }
@@ -166,8 +166,8 @@ Result<int> bench(const Options& given) {
   const double read_rate = decode_rate / bench.batch_size * decode_step_bytes(options, *session);
   if (!bench.json_only) {
     fmt::print("{} ({}), {} threads, {}, KV {}\n", session->model, session->precision, threads,
-               cpu_isa_name(detect_cpu_isa()), dtype_name(options.engine.kv_dtype));
-    fmt::print("memory   {}\n", ledger.summary());
+               cpu_isa_name(detect_cpu_isa()), dtype_name(session->kv_dtype));
+    fmt::print("memory   {}\n", memory.summary());
     fmt::print("load     {:.2f} s\n",
                session->open_seconds + session->weights_seconds + session->engine_seconds);
     fmt::print("prompt   {:10.1f} tok/s   ({} x {} tokens, median of {})\n", prompt_rate,
@@ -184,7 +184,7 @@ Result<int> bench(const Options& given) {
       {"precision", session->precision},
       {"threads", threads},
       {"isa", cpu_isa_name(detect_cpu_isa())},
-      {"kv_cache_dtype", std::string(dtype_name(options.engine.kv_dtype))},
+      {"kv_cache_dtype", std::string(dtype_name(session->kv_dtype))},
       {"input_len", bench.input_len},
       {"output_len", bench.output_len},
       {"batch_size", bench.batch_size},

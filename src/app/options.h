@@ -37,9 +37,10 @@ struct Options {
   std::string download_dir;  // cache root instead of HF_HUB_CACHE
   std::string tokenizer;     // a directory with another tokenizer.json; empty: the model's own
   std::string generation_config =
-      "auto";                 // auto, vllm (the engine's defaults), or a directory or file
-  std::string chat_template;  // path or inline Jinja; empty: the model's own
-  int threads = 0;            // CPU threads of a step; 0: all that the process may use
+      "auto";                   // auto, vllm (the engine's defaults), or a directory or file
+  std::string chat_template;    // path or inline Jinja; empty: the model's own
+  std::string device = "auto";  // auto, cpu, cuda or cuda:N
+  int threads = 0;              // CPU threads of a step; 0: all that the process may use
   std::chrono::seconds shutdown_timeout{
       10};                            // running requests may finish for this long after SIGTERM
   std::optional<LogLevel> log_level;  // none: info for serve, warnings for the others

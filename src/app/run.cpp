@@ -166,13 +166,13 @@ Result<int> run(const Options& given) {
   const bool interactive = isatty(STDIN_FILENO) != 0 && options.chat.prompt.empty();
   SignalWaiter signals(interactive ? std::initializer_list<int>{SIGINT}
                                    : std::initializer_list<int>{});
-  MemoryLedger ledger;
+  Memory memory;
   Result<Session> session = fail(ErrorCode::kInternal, "not loaded");
   {
     term::Progress progress(isatty(STDERR_FILENO) != 0);
     SessionCallbacks callbacks;
     callbacks.on_progress = [&progress](const server::LoadProgress& now) { progress.update(now); };
-    session = open_session(options, ledger, callbacks);
+    session = open_session(options, memory, callbacks);
   }
   if (!session) return forward_error(session);
   if (session->text.chat_template == nullptr)

@@ -31,6 +31,11 @@ std::string address_of(const server::ServerConfig& config, int port) {
   return fmt::format("{}://{}:{}", scheme, host, port);
 }
 
+std::string where(const Session& session, const Options& options) {
+  if (session.device.cuda) return session.device.description();
+  return fmt::format("the CPU, {} threads", step_threads(options));
+}
+
 server::ServedModel served(const Session& session, const Options& options) {
   const engine::EngineGauges gauges = session.engine->gauges();
   server::ServedModel model;
@@ -41,23 +46,27 @@ server::ServedModel served(const Session& session, const Options& options) {
   model.root = session.model;
   model.precision = session.precision;
   model.num_blocks = gauges.num_blocks;
-  model.kv_dtype = dtype_name(options.engine.kv_dtype);
+  model.kv_dtype = dtype_name(session.kv_dtype);
   model.prefix_caching = options.engine.prefix_caching;
   return model;
 }
 
-void report_memory(server::Server& server, const MemoryLedger& ledger) {
-  for (int i = 0; i < kNumMemoryUses; ++i) {
-    const auto use = static_cast<MemoryUse>(i);
-    server.set_memory_bytes(std::string(memory_use_name(use)), ledger.used(use));
-  }
+void report_memory(server::Server& server, const Memory& memory) {
+  const auto report = [&](const char* name, const MemoryLedger& ledger) {
+    for (int i = 0; i < kNumMemoryUses; ++i) {
+      const auto use = static_cast<MemoryUse>(i);
+      server.set_memory_bytes(name, std::string(memory_use_name(use)), ledger.used(use));
+    }
+  };
+  report("host", memory.host);
+  if (memory.cuda) report("cuda", *memory.cuda);
 }
 
 // The load on its own thread, so that signals end it and /health answers meanwhile.
 class Loader {
  public:
-  Loader(const Options& options, MemoryLedger& ledger, server::Server& server, SignalWaiter& news)
-      : thread_([this, &options, &ledger, &server, &news] {
+  Loader(const Options& options, Memory& memory, server::Server& server, SignalWaiter& news)
+      : thread_([this, &options, &memory, &server, &news] {
           term::Progress progress(isatty(STDERR_FILENO) != 0);
           SessionCallbacks callbacks;
           callbacks.stats = server.stats_listener();
@@ -67,7 +76,7 @@ class Loader {
             server.set_loading(now);
           };
           try {
-            session_ = open_session(options, ledger, callbacks);
+            session_ = open_session(options, memory, callbacks);
           } catch (const LoadCancelled&) {
             session_ = fail(ErrorCode::kCancelled, "stopped while loading");
           } catch (const std::exception& error) {
@@ -104,17 +113,20 @@ void drain(engine::Engine& engine, std::chrono::seconds timeout, SignalWaiter& s
   waiter.join();
 }
 
-Result<int> wait_until_stopped(engine::Engine& engine, SignalWaiter& signals) {
+// Graphs are captured while it serves, so that the memory in use changes.
+Result<int> wait_until_stopped(engine::Engine& engine, server::Server& server, const Memory& memory,
+                               SignalWaiter& signals) {
   for (;;) {
     if (signals.wait(kHealthPeriod) == SignalWaiter::Wake::kSignal) return 0;
+    report_memory(server, memory);
     if (!engine.healthy())
       return fail(ErrorCode::kInternal, "the engine failed; see the log above");
   }
 }
 
-Result<int> serve_until_stopped(const Options& options, MemoryLedger& ledger,
-                                server::Server& server, SignalWaiter& signals, TimePoint begin) {
-  Loader loader(options, ledger, server, signals);
+Result<int> serve_until_stopped(const Options& options, Memory& memory, server::Server& server,
+                                SignalWaiter& signals, TimePoint begin) {
+  Loader loader(options, memory, server, signals);
   const bool stopped = signals.wait() == SignalWaiter::Wake::kSignal;
   if (stopped) {
     fmt::print(stderr, "Stopping while the model loads.\n");
@@ -127,16 +139,19 @@ Result<int> serve_until_stopped(const Options& options, MemoryLedger& ledger,
     return 0;
   }
   if (!session) return forward_error(session);
+  if constexpr (kCuda) {  // what the other thread allocated is given back by this one
+    if (session->device.cuda) use_cuda_device(session->device.cuda->ordinal);
+  }
 
-  report_memory(server, ledger);
+  report_memory(server, memory);
   server.set_startup_seconds("open", session->open_seconds);
   server.set_startup_seconds("weights", session->weights_seconds);
   server.set_startup_seconds("engine", session->engine_seconds);
   server.set_startup_seconds("total", seconds_since(begin));
   server.set_model(served(*session, options));
-  fmt::print(stderr, "{} ({}), context {} tokens, {} threads, {} KV; memory: {}\n", session->model,
-             session->precision, session->engine->max_model_len(), step_threads(options),
-             dtype_name(options.engine.kv_dtype), ledger.summary());
+  fmt::print(stderr, "{} ({}) on {}, context {} tokens, {} KV; memory: {}\n", session->model,
+             session->precision, where(*session, options), session->engine->max_model_len(),
+             dtype_name(session->kv_dtype), memory.summary());
   if (session->text.chat_template == nullptr)
     fmt::print(stderr,
                "The model has no chat template: completions work, chat needs --chat-template.\n");
@@ -144,7 +159,7 @@ Result<int> serve_until_stopped(const Options& options, MemoryLedger& ledger,
              address_of(options.server, server.port()));
   std::fflush(stdout);
 
-  Result<int> code = wait_until_stopped(*session->engine, signals);
+  Result<int> code = wait_until_stopped(*session->engine, server, memory, signals);
   server.begin_drain();
   if (code) drain(*session->engine, options.shutdown_timeout, signals);
   server.stop();
@@ -164,16 +179,16 @@ Result<int> serve(const Options& given) {
   if (options.server.model_names.empty())
     options.server.model_names = {options.model.empty() ? kDefaultModelName : options.model};
 
-  MemoryLedger ledger;
+  Memory memory;
   Result<int> code = 0;
   {
     server::Server server(options.server);
     if (Result<void> started = server.start(); !started) return forward_error(started);
     fmt::print(stderr, "Listening on {}, loading {}.\n", address_of(options.server, server.port()),
                options.server.model_names.front());
-    code = serve_until_stopped(options, ledger, server, signals, begin);
+    code = serve_until_stopped(options, memory, server, signals, begin);
   }
-  if (code) fmt::print(stderr, "Stopped; {} of memory still held.\n", format_bytes(ledger.total()));
+  if (code) fmt::print(stderr, "Stopped; {} of memory still held.\n", format_bytes(memory.total()));
   return code;
 }
 

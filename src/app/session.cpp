@@ -1,10 +1,13 @@
+// See session.h. The device opens on a thread of its own while files and tokenizer are read.
 #include "app/session.h"
 
 #include <algorithm>
+#include <future>
 
 #include "app/default_model.h"
 #include "app/environment.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/thread_pool.h"
 
 namespace donar::app {
@@ -32,39 +35,67 @@ Result<std::filesystem::path> find_files(const Options& options, std::string& na
   return hub::resolve_model(options.model, options.revision, cache, needs_weights);
 }
 
-Result<model::Weights> load_weights(const Options& options, MemoryLedger& ledger,
+// float32 is computed on the CPU alone, so auto does not look further then.
+std::string wanted_device(const Options& options) {
+  return options.device == "auto" && options.load.dtype == DType::kF32 ? "cpu" : options.device;
+}
+
+// The device as the calling thread's, with a ledger of its own.
+Result<void> take_device(const Options& options, Device device, Session& session, Memory& memory) {
+  session.device = std::move(device);
+  if (!session.device.note.empty()) log_info("{}", session.device.note);
+  if constexpr (kCuda) {
+    if (!session.device.cuda) return {};
+    use_cuda_device(session.device.cuda->ordinal);
+    session.device.limit = cuda_memory_limit(*session.device.cuda, options.engine);
+    memory.cuda = std::make_unique<MemoryLedger>(session.device.limit.bytes, MemorySpace::kCuda);
+  }
+  return {};
+}
+
+Result<model::Weights> load_weights(const Options& options, const Device& device, Memory& memory,
                                     const model::ModelFiles& files, int threads,
                                     const SessionCallbacks& callbacks) {
-  Result<Buffer> scratch = Buffer::allocate(ledger, MemoryUse::kStaging, kLoadScratchBytes);
-  if (!scratch) return forward_error(scratch);
-  Arena arena(std::move(*scratch));
-  ThreadPool pool(threads);
-  Exec ex{DeviceType::kCpu, detect_cpu_isa(), &pool, &arena};
   model::LoadOptions load = options.load;
   const TimePoint begin = Clock::now();
   load.on_progress = [&](uint64_t done, uint64_t total) {
     if (callbacks.on_progress)
       callbacks.on_progress({"weights", done, total, seconds_since(begin)});
   };
-  return model::load_weights(ex, ledger, files, load);
+  ThreadPool pool(threads);
+  Exec ex;
+  ex.pool = &pool;
+  if constexpr (kCuda) {
+    if (device.cuda) {
+      const Result<DType> dtype = model::cuda_dtype(files, load);
+      if (!dtype) return tl::unexpected<Error>(dtype.error());
+      const CudaStream stream = CudaStream::create(*device.cuda);
+      ex.device = DeviceType::kCuda;
+      ex.cuda = &stream.exec();
+      ex.activation = *dtype;
+      return model::load_weights(ex, *memory.cuda, files, load, &memory.host);
+    }
+  }
+  Result<Buffer> scratch = Buffer::allocate(memory.host, MemoryUse::kStaging, kLoadScratchBytes);
+  if (!scratch) return forward_error(scratch);
+  Arena arena(std::move(*scratch));
+  ex.isa = detect_cpu_isa();
+  ex.arena = &arena;
+  return model::load_weights(ex, memory.host, files, load);
 }
 
-}  // namespace
-
-int step_threads(const Options& options) {
-  return options.threads > 0 ? options.threads : available_cpus();
+// On CUDA keys and values have the 16-bit type of the weights.
+DType cache_dtype(const model::Weights& weights) {
+  return weights.embedding.format == quant::Format::kF16 ? DType::kF16 : DType::kBF16;
 }
 
-Result<Session> open_session(const Options& options, MemoryLedger& ledger,
-                             const SessionCallbacks& callbacks) {
-  Session session;
-  const TimePoint begin = Clock::now();
+// What is read before any weight: names, config, index, tokenizer, template.
+Result<model::ModelFiles> open_files(const Options& options, Session& session) {
   Result<std::filesystem::path> path = find_files(options, session.model);
   if (!path) return forward_error(path);
   session.path = std::move(*path);
-
   Result<model::ModelFiles> files = model::open_model(session.path);
-  if (!files) return forward_error(files);
+  if (!files) return files;
   Result<ModelText> text = load_text(options, *files);
   if (!text) return forward_error(text);
   session.text = std::move(*text);
@@ -78,11 +109,26 @@ Result<Session> open_session(const Options& options, MemoryLedger& ledger,
     if (std::find(session.config.eos_tokens.begin(), session.config.eos_tokens.end(), id) ==
         session.config.eos_tokens.end())
       session.config.eos_tokens.push_back(id);
+  return files;
+}
+
+Result<Session> open(const Options& options, Memory& memory, const SessionCallbacks& callbacks) {
+  Session session;
+  const TimePoint begin = Clock::now();
+  std::future<Result<Device>> opening = std::async(
+      std::launch::async, [wanted = wanted_device(options)] { return open_device(wanted); });
+  Result<model::ModelFiles> files = open_files(options, session);
+  if (!files) return forward_error(files);
+  Result<Device> device = opening.get();
+  if (!device) return forward_error(device);
+  if (Result<void> taken = take_device(options, std::move(*device), session, memory); !taken)
+    return forward_error(taken);
   session.open_seconds = seconds_since(begin);
 
   const int threads = step_threads(options);
   const TimePoint weights_begin = Clock::now();
-  Result<model::Weights> weights = load_weights(options, ledger, *files, threads, callbacks);
+  Result<model::Weights> weights =
+      load_weights(options, session.device, memory, *files, threads, callbacks);
   if (!weights) return forward_error(weights);
   session.weights_seconds = seconds_since(weights_begin);
   session.weight_bytes = weights->bytes;
@@ -90,13 +136,35 @@ Result<Session> open_session(const Options& options, MemoryLedger& ledger,
 
   const TimePoint engine_begin = Clock::now();
   if (callbacks.on_progress) callbacks.on_progress({"warm-up", 0, 0, 0.0});
-  Result<std::unique_ptr<engine::Engine>> engine =
-      engine::Engine::create(ledger, session.config, std::move(*weights), options.engine, threads,
-                             session.text.tokenizer->vocab_size(), callbacks.stats);
+  session.kv_dtype = options.engine.kv_dtype;
+  engine::CudaTarget target;
+  if (session.device.cuda) {
+    target = {&*session.device.cuda, session.device.limit, &memory.host};
+    session.kv_dtype = cache_dtype(*weights);
+  }
+  Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::create(
+      memory.of_model(), session.config, std::move(*weights), options.engine, threads,
+      session.text.tokenizer->vocab_size(), callbacks.stats, target);
   if (!engine) return forward_error(engine);
   session.engine = std::move(*engine);
   session.engine_seconds = seconds_since(engine_begin);
   return session;
+}
+
+}  // namespace
+
+int step_threads(const Options& options) {
+  return options.threads > 0 ? options.threads : available_cpus();
+}
+
+Result<Session> open_session(const Options& options, Memory& memory,
+                             const SessionCallbacks& callbacks) {
+  try {
+    return open(options, memory, callbacks);
+  } catch (const CudaError& error) {
+    return fail(ErrorCode::kInternal, "the CUDA device failed while the model was loaded: {}",
+                error.what());
+  }
 }
 
 }  // namespace donar::app

@@ -6,11 +6,11 @@
 #include <memory>
 #include <string>
 
+#include "app/device.h"
 #include "app/load_text.h"
 #include "app/options.h"
 #include "engine/engine.h"
 #include "hub/resolve.h"
-#include "tensor/memory_ledger.h"
 
 namespace donar::app {
 
@@ -20,7 +20,9 @@ struct Session {
   ModelText text;
   json::object generation_config;
   std::string precision;
+  Device device;
   model::ModelConfig config;
+  DType kv_dtype = DType::kBF16;
   uint64_t weight_bytes = 0;     // packed
   uint64_t embedding_bytes = 0;  // of them read one row per token; 0 if the head shares the table
   double open_seconds = 0.0;     // config, index, tokenizer, template
@@ -37,8 +39,8 @@ struct SessionCallbacks {
 // Thrown by on_progress to end a load that nobody waits for any more.
 struct LoadCancelled {};
 
-// The ledger outlives the session.
-Result<Session> open_session(const Options& options, MemoryLedger& ledger,
+// `memory` outlives the session, and gets the ledger of the device if that is one of CUDA.
+Result<Session> open_session(const Options& options, Memory& memory,
                              const SessionCallbacks& callbacks);
 
 // Threads of a step: --threads, else what the process may use.

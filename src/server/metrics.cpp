@@ -206,10 +206,11 @@ struct Metrics::Impl {
           .Name("donar:startup_seconds")
           .Help("Time of each phase of the start in seconds.")
           .Register(registry);
-  prometheus::Family<prometheus::Gauge>& memory = prometheus::BuildGauge()
-                                                      .Name("donar:memory_bytes")
-                                                      .Help("Bytes by use, from the memory ledger.")
-                                                      .Register(registry);
+  prometheus::Family<prometheus::Gauge>& memory =
+      prometheus::BuildGauge()
+          .Name("donar:memory_bytes")
+          .Help("Bytes by memory and use, from the ledgers.")
+          .Register(registry);
 
   prometheus::Family<prometheus::Counter>& http_requests =
       prometheus::BuildCounter()
@@ -318,8 +319,8 @@ void Metrics::set_startup_seconds(const std::string& phase, double seconds) {
   impl_->startup.Add({{"phase", phase}}).Set(seconds);
 }
 
-void Metrics::set_memory_bytes(const std::string& use, uint64_t bytes) {
-  impl_->memory.Add({{"use", use}}).Set(static_cast<double>(bytes));
+void Metrics::set_memory_bytes(const std::string& memory, const std::string& use, uint64_t bytes) {
+  impl_->memory.Add({{"memory", memory}, {"use", use}}).Set(static_cast<double>(bytes));
 }
 
 void Metrics::on_http(const std::string& handler, const std::string& method, int status,

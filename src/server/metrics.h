@@ -26,7 +26,7 @@ class Metrics final : public engine::StatsListener {
   // Before the engine's first request: length buckets reach up to the model's limit.
   void set_model(const ServedModel& model, int64_t max_model_len);
   void set_startup_seconds(const std::string& phase, double seconds);
-  void set_memory_bytes(const std::string& use, uint64_t bytes);
+  void set_memory_bytes(const std::string& memory, const std::string& use, uint64_t bytes);
   void on_http(const std::string& handler, const std::string& method, int status, double seconds);
 
   // The text of /metrics; gauges as of now.

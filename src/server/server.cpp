@@ -168,8 +168,8 @@ void Server::set_startup_seconds(const std::string& phase, double seconds) {
   impl_->state.metrics.set_startup_seconds(phase, seconds);
 }
 
-void Server::set_memory_bytes(const std::string& use, uint64_t bytes) {
-  impl_->state.metrics.set_memory_bytes(use, bytes);
+void Server::set_memory_bytes(const std::string& memory, const std::string& use, uint64_t bytes) {
+  impl_->state.metrics.set_memory_bytes(memory, use, bytes);
 }
 
 void Server::begin_drain() { impl_->state.draining = true; }

@@ -85,8 +85,9 @@ class Server {
   void set_loading(const LoadProgress& progress);  // thread-safe; shown by /health and the page
   void set_model(ServedModel model);               // from now on /health is 200
   void set_startup_seconds(const std::string& phase,
-                           double seconds);                       // donar:startup_seconds{phase}
-  void set_memory_bytes(const std::string& use, uint64_t bytes);  // donar:memory_bytes{use}
+                           double seconds);  // donar:startup_seconds{phase}
+  // donar:memory_bytes{memory,use}; memory: "host" or "cuda"
+  void set_memory_bytes(const std::string& memory, const std::string& use, uint64_t bytes);
 
   // New requests answer 503; returns at once. Streams in flight go on.
   void begin_drain();

@@ -139,7 +139,7 @@ TEST_F(Status, metrics_carry_vllms_names_and_labels) {
   timing.generated_tokens = 2;
   listener.on_finish(timing, engine::FinishReason::kStop, engine::Request{});
   server_->set_startup_seconds("weights", 1.5);
-  server_->set_memory_bytes("kv", 4096);
+  server_->set_memory_bytes("host", "kv", 4096);
   post("/v1/completions", R"({"prompt":"a"})");
   post("/nothing", "{}");
   const Reply reply = get("/metrics");
@@ -169,7 +169,7 @@ TEST_F(Status, metrics_carry_vllms_names_and_labels) {
            "vllm:request_prompt_tokens_bucket" + labels + ",le=\"20\"} 1",
            "vllm:iteration_tokens_total_bucket" + labels + ",le=\"16\"} 1",
            "donar:startup_seconds{phase=\"weights\"} 1.5",
-           "donar:memory_bytes{use=\"kv\"} 4096",
+           "donar:memory_bytes{memory=\"host\",use=\"kv\"} 4096",
            "http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"2xx\"} 1",
            "http_requests_total{handler=\"none\",method=\"POST\",status=\"4xx\"} 1",
        })
