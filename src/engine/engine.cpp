@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "engine/engine_impl.h"
 #include "engine/philox.h"
+#include "engine/sampling_rules.h"
 
 namespace donar::engine {
 
@@ -44,6 +45,7 @@ Result<void> Engine::Impl::launch(const StepPlan& plan) {
 void Engine::Impl::run_to_end() {
   Result<void> outcome;
   try {
+    runner->start_thread();
     outcome = run();
   } catch (const std::exception& exception) {
     outcome = fail(ErrorCode::kInternal, "the engine stopped: {}", exception.what());
@@ -132,6 +134,7 @@ Result<Stream> Engine::submit(Request request) {
   auto active = std::make_unique<ActiveRequest>();
   active->timing.arrived = Clock::now();
   active->request = std::move(request);
+  merge_duplicates(active->request.sampling);
   if (!active->request.sampling.seed) {
     active->request.sampling.seed =
         philox_bits(impl_->seed, impl_->num_seeds.fetch_add(1, std::memory_order_relaxed));

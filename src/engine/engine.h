@@ -7,23 +7,34 @@
 
 #include "engine/engine_api.h"
 #include "engine/engine_config.h"
+#include "engine/kv_sizing.h"
 #include "engine/step_runner.h"
 #include "model/model_config.h"
 #include "model/weights.h"
+#include "tensor/cuda.h"
 #include "tensor/exec.h"
 
 namespace donar::engine {
 
+// The CUDA device that an engine computes on; without a device: the CPU.
+struct CudaTarget {
+  const CudaDevice* device = nullptr;   // open in the calling thread; the weights are in its memory
+  MemoryLimit limit;                    // of that memory, weights included
+  MemoryLedger* host_ledger = nullptr;  // of pinned memory
+};
+
 class Engine : public EngineApi {
  public:
   // Takes the weights, sizes and allocates KV cache, activations and workspace (all through the
-  // ledger, refused with numbers if they do not fit), and starts the engine thread. `threads`: CPU
-  // threads of the step. tokenizer_vocab: ids at or above it are never sampled (padding rows of the
-  // embedding); 0: all may be. The ledger and listener (may be null) outlive the engine.
+  // ledger, which is that of the weights' memory, refused with numbers if they do not fit), and
+  // starts the engine thread. `threads`: CPU threads of the step; on CUDA, of the start.
+  // tokenizer_vocab: ids at or above it are never sampled (padding rows of the embedding); 0: all
+  // may be. The ledgers and listener (may be null) outlive the engine.
   static Result<std::unique_ptr<Engine>> create(MemoryLedger& ledger, model::ModelConfig config,
                                                 model::Weights weights,
                                                 const EngineConfig& engine_config, int threads,
-                                                int64_t tokenizer_vocab, StatsListener* listener);
+                                                int64_t tokenizer_vocab, StatsListener* listener,
+                                                const CudaTarget& cuda = {});
   // For tests: any runner, a KV cache of num_blocks blocks, no model.
   static std::unique_ptr<Engine> create_with_runner(std::unique_ptr<StepRunner> runner,
                                                     const EngineConfig& engine_config,

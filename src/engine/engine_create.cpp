@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/cuda_worker.h"
 #include "engine/engine_impl.h"
 #include "engine/kv_sizing.h"
 #include "engine/worker.h"
@@ -59,6 +60,118 @@ uint64_t available_bytes(const MemoryLedger& ledger) {
   return std::min(available, ledger.limit_bytes() - std::min(ledger.limit_bytes(), ledger.total()));
 }
 
+// Keys and values are of the type that the kernels compute in.
+DType cuda_kv_dtype([[maybe_unused]] const model::Weights& weights,
+                    [[maybe_unused]] const EngineConfig& asked) {
+  if constexpr (kCuda) {
+    const DType dtype = cuda_activation(weights);
+    if (asked.kv_dtype == DType::kF32)
+      log_warn("the KV cache is in {}: float32 is for the CPU", dtype_name(dtype));
+    return dtype;
+  }
+  return asked.kv_dtype;
+}
+
+// The part of Engine::create that depends on the device.
+struct Creation {
+  MemoryLedger& ledger;
+  const EngineConfig& config;
+  int threads;
+  int64_t tokenizer_vocab;
+  const CudaTarget& cuda;
+
+  // The weights are in memory already.
+  KvBudget budget() const {
+    KvBudget budget;
+    if (cuda.device) {
+      budget.limit = cuda.limit;
+      budget.weight_bytes = ledger.total();
+      return budget;
+    }
+    budget.limit.bytes =
+        config.kv_cache_bytes > 0 ? std::numeric_limits<uint64_t>::max() : available_bytes(ledger);
+    budget.share = 0.25;
+    budget.fill = false;
+    return budget;
+  }
+
+  int64_t num_tokens(const model::ModelConfig& model) const {
+    return tokenizer_vocab > 0 ? std::min(tokenizer_vocab, model.vocab_size) : model.vocab_size;
+  }
+  int64_t max_rows(int64_t max_model_len) const {
+    return scheduler_config(config, max_model_len, {}).max_num_batched_tokens;
+  }
+
+  WorkerLimits cpu_limits(const model::ModelConfig& model, const KvSize& size) const {
+    WorkerLimits limits;
+    limits.batch.max_rows = max_rows(size.max_model_len);
+    limits.batch.max_sequences = config.max_num_seqs;
+    limits.batch.max_blocks = kv::blocks_for(size.max_model_len);
+    limits.num_blocks = size.num_blocks;
+    limits.max_positions = size.max_model_len;
+    limits.kv_dtype = config.kv_dtype;
+    limits.num_threads = threads;
+    limits.num_tokens = num_tokens(model);
+    return limits;
+  }
+  CudaWorkerLimits cuda_limits(const model::ModelConfig& model, int64_t max_model_len,
+                               int64_t num_blocks) const {
+    CudaWorkerLimits limits;
+    limits.max_rows = max_rows(max_model_len);
+    limits.max_sequences = config.max_num_seqs;
+    limits.max_model_len = max_model_len;
+    limits.num_blocks = num_blocks;
+    limits.kv_dtype = config.kv_dtype;
+    limits.num_tokens = num_tokens(model);
+    limits.enforce_eager = config.enforce_eager;
+    limits.batch_invariant = config.batch_invariant;
+    return limits;
+  }
+
+  // On the CPU the cache takes a share that leaves room for it.
+  uint64_t workspace_bytes([[maybe_unused]] const model::ModelConfig& model,
+                           [[maybe_unused]] const model::Weights& weights,
+                           [[maybe_unused]] int64_t max_model_len) const {
+    if constexpr (kCuda) {
+      if (cuda.device)
+        return CudaWorker::workspace_bytes(*cuda.device, model, weights,
+                                           cuda_limits(model, max_model_len, /*num_blocks=*/0));
+    }
+    return 0;
+  }
+
+  Result<std::unique_ptr<StepRunner>> runner(const model::ModelConfig& model,
+                                             const model::Weights& weights,
+                                             const KvSize& size) const {
+    if constexpr (kCuda) {
+      if (cuda.device) return cuda_runner(model, weights, size);
+    }
+    Result<std::unique_ptr<Worker>> worker =
+        Worker::create(ledger, model, weights, cpu_limits(model, size));
+    if (!worker) return forward_error(worker);
+    return std::unique_ptr<StepRunner>(std::move(*worker));
+  }
+
+  Result<std::unique_ptr<StepRunner>> cuda_runner(const model::ModelConfig& model,
+                                                  const model::Weights& weights,
+                                                  const KvSize& size) const {
+    if constexpr (kCuda) {
+      try {
+        ThreadPool pool(threads);  // while the worker is created
+        Result<std::unique_ptr<CudaWorker>> worker =
+            CudaWorker::create(*cuda.device, ledger, *cuda.host_ledger, pool, model, weights,
+                               cuda_limits(model, size.max_model_len, size.num_blocks));
+        if (!worker) return forward_error(worker);
+        return std::unique_ptr<StepRunner>(std::move(*worker));
+      } catch (const CudaError& error) {
+        return fail(ErrorCode::kInternal, "{} does not run the model: {}", cuda.device->name,
+                    error.what());
+      }
+    }
+    return fail(ErrorCode::kUnsupported, "this program was built without CUDA");
+  }
+};
+
 }  // namespace
 
 Engine::Impl::Impl(const EngineConfig& config, const RequestLimits& request_limits,
@@ -80,24 +193,24 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
 Engine::~Engine() { shutdown(std::chrono::milliseconds(0)); }
 
 Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::ModelConfig config,
-                                               model::Weights weights,
-                                               const EngineConfig& engine_config, int threads,
-                                               int64_t tokenizer_vocab, StatsListener* listener) {
+                                               model::Weights weights, const EngineConfig& asked,
+                                               int threads, int64_t tokenizer_vocab,
+                                               StatsListener* listener, const CudaTarget& cuda) {
+  EngineConfig engine_config =
+      with_defaults(asked, cuda.device ? DeviceType::kCuda : DeviceType::kCpu);
   if (Result<void> valid = validate_config(engine_config); !valid) return forward_error(valid);
   if (threads < 1)
     return refuse("threads", fmt::format("threads must be at least 1, got {}", threads));
+  if (cuda.device) engine_config.kv_dtype = cuda_kv_dtype(weights, asked);
 
   const uint64_t bytes_per_block =
       kv::KvStore::bytes_per_block(model::Decoder::kv_layers(config, engine_config.kv_dtype));
-  // The weights are in memory already: what is available is what is left.
-  KvBudget budget;
-  budget.limit.bytes = engine_config.kv_cache_bytes > 0 ? std::numeric_limits<uint64_t>::max()
-                                                        : available_bytes(ledger);
-  budget.share = 0.25;
-  budget.fill = false;
+  const Creation creation{ledger, engine_config, threads, tokenizer_vocab, cuda};
   const Result<KvSize> size =
-      size_kv_cache(engine_config, config.max_position, bytes_per_block, budget,
-                    [](int64_t) { return uint64_t{0}; });
+      size_kv_cache(engine_config, config.max_position, bytes_per_block, creation.budget(),
+                    [&](int64_t max_model_len) {
+                      return creation.workspace_bytes(config, weights, max_model_len);
+                    });
   if (!size) return tl::unexpected<Error>(size.error());
   if (size->is_len_reduced && engine_config.max_model_len == 0) {
     log_warn(
@@ -107,26 +220,14 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
   }
   const SchedulerConfig scheduler =
       scheduler_config(engine_config, size->max_model_len, config.eos_tokens);
-
-  WorkerLimits worker;
-  worker.batch.max_rows = scheduler.max_num_batched_tokens;
-  worker.batch.max_sequences = std::min(scheduler.max_num_seqs, scheduler.max_num_batched_tokens);
-  worker.batch.max_blocks = kv::blocks_for(size->max_model_len);
-  worker.num_blocks = size->num_blocks;
-  worker.max_positions = size->max_model_len;
-  worker.kv_dtype = engine_config.kv_dtype;
-  worker.num_threads = threads;
-  worker.num_tokens =
-      tokenizer_vocab > 0 ? std::min(tokenizer_vocab, config.vocab_size) : config.vocab_size;
-
   RequestLimits limits;
   limits.max_model_len = size->max_model_len;
   limits.vocab_size = config.vocab_size;
   auto impl = std::make_unique<Impl>(engine_config, limits, scheduler, size->num_blocks, listener);
   impl->model_config = std::move(config);
   impl->weights = std::move(weights);
-  Result<std::unique_ptr<Worker>> runner =
-      Worker::create(ledger, impl->model_config, impl->weights, worker);
+  Result<std::unique_ptr<StepRunner>> runner =
+      creation.runner(impl->model_config, impl->weights, *size);
   if (!runner) return forward_error(runner);
   impl->runner = std::move(*runner);
 
@@ -141,10 +242,10 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
 }
 
 std::unique_ptr<Engine> Engine::create_with_runner(std::unique_ptr<StepRunner> runner,
-                                                   const EngineConfig& engine_config,
-                                                   int64_t num_blocks,
+                                                   const EngineConfig& asked, int64_t num_blocks,
                                                    std::vector<int32_t> eos_tokens,
                                                    StatsListener* listener) {
+  const EngineConfig engine_config = with_defaults(asked, DeviceType::kCpu);
   const int64_t capacity = num_blocks * kv::kBlockTokens;
   const int64_t max_model_len =
       engine_config.max_model_len > 0 ? std::min(engine_config.max_model_len, capacity) : capacity;

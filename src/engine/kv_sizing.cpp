@@ -136,7 +136,7 @@ MemoryLimit memory_limit(uint64_t total_bytes, uint64_t available_bytes, double 
 Result<KvSize> size_kv_cache(const EngineConfig& config, int64_t claimed_len,
                              uint64_t bytes_per_block, const KvBudget& budget,
                              FunctionRef<uint64_t(int64_t max_model_len)> workspace_bytes) {
-  DONAR_CHECK(bytes_per_block > 0 && budget.share > 0.0);
+  DONAR_CHECK(bytes_per_block > 0 && budget.share > 0.0 && config.max_num_seqs > 0);
   if (config.max_model_len > 0 && claimed_len > 0 && config.max_model_len > claimed_len)
     return refuse_length(
         fmt::format("max_model_len is {}, but the model's context is {} tokens: lower it",

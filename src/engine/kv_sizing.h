@@ -37,10 +37,11 @@ struct KvSize {
   bool is_len_reduced = false;  // the model claims a longer context than the cache holds
 };
 
-// claimed_len: the longest context of the checkpoint. workspace_bytes(max_model_len): activations,
-// tables, graphs, all that the engine takes beside weights and cache; it must not fall as the
-// context grows. kInvalidArgument or kResourceExhausted, with the numbers and the context that
-// would fit, when one sequence of max_model_len tokens cannot.
+// config: with defaults. claimed_len: the longest context of the checkpoint.
+// workspace_bytes(max_model_len): activations, tables, graphs, all that the engine takes beside
+// weights and cache; it must not fall as the context grows. kInvalidArgument or kResourceExhausted,
+// with the numbers and the context that would fit, when one sequence of max_model_len tokens
+// cannot.
 Result<KvSize> size_kv_cache(const EngineConfig& config, int64_t claimed_len,
                              uint64_t bytes_per_block, const KvBudget& budget,
                              FunctionRef<uint64_t(int64_t max_model_len)> workspace_bytes);

@@ -17,7 +17,29 @@ void ban(std::span<float> logits, int32_t token) {
   if (is_in(logits, token)) logits[static_cast<size_t>(token)] = kBanned;
 }
 
+// In rising order.
+void sort_unique(std::vector<int32_t>& tokens) {
+  std::ranges::sort(tokens);
+  tokens.erase(std::ranges::unique(tokens).begin(), tokens.end());
+}
+
 }  // namespace
+
+void merge_duplicates(SamplingParams& params) {
+  sort_unique(params.allowed_tokens);
+  sort_unique(params.stop_tokens);
+  std::vector<LogitBias>& bias = params.logit_bias;
+  std::ranges::stable_sort(bias, {}, &LogitBias::token);
+  size_t size = 0;
+  for (const LogitBias& entry : bias) {
+    if (size > 0 && bias[size - 1].token == entry.token) {
+      bias[size - 1].bias += entry.bias;
+    } else {
+      bias[size++] = entry;
+    }
+  }
+  bias.resize(size);
+}
 
 void keep_allowed_tokens(std::span<float> logits, std::span<const int32_t> allowed) {
   std::vector<float> kept;

@@ -11,6 +11,9 @@
 
 namespace donar::engine {
 
+// Once per request: no token twice in a list. Biases of one token are added up.
+void merge_duplicates(SamplingParams& params);
+
 void keep_allowed_tokens(std::span<float> logits, std::span<const int32_t> allowed);
 // Bans end and stop tokens while the output is shorter than min_tokens.
 void apply_min_tokens(std::span<float> logits, const SamplingParams& params, int64_t num_output,

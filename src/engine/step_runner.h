@@ -31,6 +31,8 @@ struct StepResult {
 class StepRunner {
  public:
   virtual ~StepRunner() = default;
+  // The first call, from the thread of all others.
+  virtual void start_thread() {}
   // Steps that may still run while the next one is scheduled. 0: launch computes in place. 1: the
   // host prepares a step and publishes another while the device works on the one between. At most
   // kMaxDepth.

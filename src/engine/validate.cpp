@@ -59,6 +59,10 @@ Result<void> validate_sampling(const SamplingParams& params, int max_tokens, int
   }
   if (auto ok = validate_tokens("allowed_token_ids", params.allowed_tokens, vocab_size); !ok)
     return ok;
+  if (params.bad_words.size() > kMaxBadWords) {
+    return refuse("bad_words", "at most {} bad_words, got {}", kMaxBadWords,
+                  params.bad_words.size());
+  }
   for (const std::vector<int32_t>& word : params.bad_words) {
     if (word.empty()) return refuse("bad_words", "bad_words contains an empty word");
     if (auto ok = validate_tokens("bad_words", word, vocab_size); !ok) return ok;

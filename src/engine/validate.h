@@ -10,6 +10,7 @@ namespace donar::engine {
 
 inline constexpr int kMaxChoices = 128;
 inline constexpr int kMaxLogprobs = 20;
+inline constexpr size_t kMaxBadWords = 16384;  // of one request
 
 struct RequestLimits {
   int64_t max_model_len = 0;  // tokens of prompt and output together

@@ -260,14 +260,30 @@ TEST(EngineCreate, refuses_a_configuration_that_cannot_work) {
   EXPECT_EQ(refusal(config).code, ErrorCode::kResourceExhausted);
   config = EngineConfig();
   config.max_num_batched_tokens = 8;
+  config.max_num_seqs = 9;
   EXPECT_EQ(refusal(config).param, "max_num_batched_tokens");
   config = EngineConfig();
-  config.max_num_seqs = 0;
+  config.max_num_seqs = -1;
   EXPECT_EQ(refusal(config).param, "max_num_seqs");
   config = EngineConfig();
   config.max_model_len = 513;
   EXPECT_EQ(refusal(config).param, "max_model_len");
   EXPECT_EQ(refusal(EngineConfig(), 0).param, "threads");
+}
+
+TEST(EngineCreate, what_is_not_given_follows_the_device_and_what_is) {
+  EngineConfig config = with_defaults({}, DeviceType::kCpu);
+  EXPECT_EQ(config.max_num_seqs, 32);
+  EXPECT_EQ(config.max_num_batched_tokens, 256);
+  config = with_defaults({}, DeviceType::kCuda);
+  EXPECT_EQ(config.max_num_seqs, 256);
+  EXPECT_EQ(config.max_num_batched_tokens, 2048);
+  EngineConfig asked;
+  asked.max_num_batched_tokens = 100;
+  EXPECT_EQ(with_defaults(asked, DeviceType::kCuda).max_num_seqs, 100);
+  asked = EngineConfig();
+  asked.max_num_seqs = 300;
+  EXPECT_EQ(with_defaults(asked, DeviceType::kCpu).max_num_batched_tokens, 300);
 }
 
 TEST(EngineCreate, with_too_little_memory_it_refuses_and_gives_back_what_it_had_taken) {

@@ -15,7 +15,7 @@ Result<KvSize> size_on_cpu(const EngineConfig& config, int64_t claimed_len,
   budget.limit.bytes = available_bytes;
   budget.share = 0.25;
   budget.fill = false;
-  return size_kv_cache(config, claimed_len, kBlockBytes, budget,
+  return size_kv_cache(with_defaults(config, DeviceType::kCpu), claimed_len, kBlockBytes, budget,
                        [](int64_t) { return uint64_t{0}; });
 }
 
@@ -29,7 +29,8 @@ Result<KvSize> size_on_device(const EngineConfig& config, int64_t claimed_len,
   KvBudget budget;
   budget.limit = memory_limit(kTotal, kTotal, 0.9);
   budget.weight_bytes = weight_bytes;
-  return size_kv_cache(config, claimed_len, kBlockBytes, budget, workspace);
+  return size_kv_cache(with_defaults(config, DeviceType::kCuda), claimed_len, kBlockBytes, budget,
+                       workspace);
 }
 
 void expect_says(const Result<KvSize>& size, std::initializer_list<const char*> parts) {
@@ -168,8 +169,8 @@ TEST(KvSizing, a_cache_of_a_given_size_has_to_fit_and_to_hold_a_sequence) {
 TEST(KvSizing, slots_stay_32_bit_however_large_the_memory) {
   KvBudget budget;
   budget.limit.bytes = uint64_t{1} << 60;
-  const Result<KvSize> size =
-      size_kv_cache({}, 1600, kBlockBytes, budget, [](int64_t) { return uint64_t{0}; });
+  const Result<KvSize> size = size_kv_cache(with_defaults({}, DeviceType::kCuda), 1600, kBlockBytes,
+                                            budget, [](int64_t) { return uint64_t{0}; });
   ASSERT_TRUE(size.has_value());
   EXPECT_EQ(size->num_blocks, ((int64_t{1} << 31) - 1) / 16);
 }

@@ -67,5 +67,19 @@ TEST(SamplingRules, penalties_count_the_output_and_repetition_counts_the_prompt_
   EXPECT_FALSE(has_penalties(SamplingParams{}));
 }
 
+TEST(SamplingRules, duplicates_are_merged_once_per_request) {
+  SamplingParams params;
+  params.allowed_tokens = {5, 3, 5, 1};
+  params.stop_tokens = {9, 9};
+  params.logit_bias = {{4, 1.0f}, {2, 0.5f}, {4, 2.0f}};
+  merge_duplicates(params);
+  EXPECT_EQ(params.allowed_tokens, (std::vector<int32_t>{1, 3, 5}));
+  EXPECT_EQ(params.stop_tokens, std::vector<int32_t>{9});
+  ASSERT_EQ(params.logit_bias.size(), 2u);
+  EXPECT_EQ(params.logit_bias[0].token, 2);
+  EXPECT_EQ(params.logit_bias[1].token, 4);
+  EXPECT_EQ(params.logit_bias[1].bias, 3.0f);
+}
+
 }  // namespace
 }  // namespace donar::engine
