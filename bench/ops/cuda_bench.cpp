@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -192,6 +193,19 @@ TensorView CudaBench::upload(const std::vector<float>& values) {
   cuda_copy(view.data, values.data(), values.size() * sizeof(float), ex_.cuda->stream);
   stream_->wait();
   return view;
+}
+
+std::vector<float> CudaBench::download(const TensorView& view) {
+  std::vector<float> values(static_cast<size_t>(view.numel()));
+  std::vector<uint16_t> bits(view.dtype == DType::kF32 ? 0 : values.size());
+  void* to = view.dtype == DType::kF32 ? static_cast<void*>(values.data()) : bits.data();
+  cuda_copy(to, view.data, values.size() * dtype_size(view.dtype), ex_.cuda->stream);
+  stream_->wait();
+  for (size_t i = 0; i < bits.size(); ++i)
+    values[i] = view.dtype == DType::kF16
+                    ? f16_to_f32(bits[i])
+                    : std::bit_cast<float>(static_cast<uint32_t>(bits[i]) << 16);
+  return values;
 }
 
 void CudaBench::free_tensors() {

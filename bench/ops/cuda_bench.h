@@ -48,6 +48,8 @@ class CudaBench {
   TensorView zeros(DType dtype, std::initializer_list<int64_t> shape);
   TensorView upload(const std::vector<int32_t>& values);
   TensorView upload(const std::vector<float>& values);
+  // Contents of a contiguous view as floats, after all work so far.
+  std::vector<float> download(const TensorView& view);
   void free_tensors();
 
   // How many copies of data of `bytes` a case rotates through so that none is left in L2 when its

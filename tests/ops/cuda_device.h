@@ -166,6 +166,18 @@ class CudaTest : public testing::Test {
     return unpack_tiled(view.dtype, download_raw<uint16_t>(view), rows, k);
   }
 
+  // One packed row of kTiled weights in device memory (of interleaved ones: interleaved_row).
+  std::vector<float> download_weight_row(const quant::LinearWeight& weight, int64_t packed_row) {
+    const DType dtype = weight.format == quant::Format::kF16 ? DType::kF16 : DType::kBF16;
+    const int64_t tile = packed_row / weight.tile_rows, row = packed_row % weight.tile_rows;
+    const int64_t elements = ops::tiled_elements(weight.tile_rows, weight.k);
+    const auto* begin = static_cast<const uint16_t*>(weight.data) + tile * elements;
+    const std::vector<float> values = unpack_tiled(
+        dtype, download_raw<uint16_t>(TensorView(const_cast<uint16_t*>(begin), dtype, {elements})),
+        weight.tile_rows, weight.k);
+    return {values.begin() + row * weight.k, values.begin() + (row + 1) * weight.k};
+  }
+
   // Does `work` as the engine does: captured once, replayed `times` times.
   void replay(const std::function<void()>& work, int times = 1) {
     cudaGraph_t graph = nullptr;
