@@ -3,6 +3,7 @@
 // are of integers, so that neither the slices nor the order of atomics show in a result. The draw
 // itself is in sample_tokens_draw.cu.
 #include "ops/cuda/common/launch.cuh"
+#include "ops/cuda/sample_tokens_atomics.cuh"
 #include "ops/cuda/sample_tokens_row.cuh"
 
 namespace donar::ops::cuda {
@@ -94,13 +95,17 @@ __global__ void __launch_bounds__(kThreads) scan_rows(SampleTokensParams p) {
   }
 
   const bool keep_raw = row.num_logprobs >= 0;
-  u64 best = 0;
+  // A thread's ids rise: the first of equal bests stays. NaN until there is a number.
+  float best_value = NAN;
+  int best_id = 0x7fffffff;
   for_tokens<kThreads, 4>(values, slice.begin, slice.end, [&](int id, float value, bool counted) {
     if (!kGreedy && counted && !keep_raw) values.logits[id] = value;
-    const u64 rank = ranked(order_key(value), id);
-    best = rank > best ? rank : best;
+    if (!(value <= best_value) && value == value) {
+      best_value = value;
+      best_id = id;
+    }
   });
-  best = block_reduce<kThreads>(best, scratch, MaxOf{});
+  u64 best = block_reduce<kThreads>(ranked(order_key(best_value), best_id), scratch, MaxOf{});
   if (threadIdx.x >= 32) return;
   u64* slice_best = p.slice_best + static_cast<int64_t>(index) * p.slices.count;
   bool last = false;
@@ -126,7 +131,7 @@ __global__ void __launch_bounds__(kThreads) scan_rows(SampleTokensParams p) {
       const u64 other = __shfl_xor_sync(0xffffffffu, best, step);
       best = other > best ? other : best;
     }
-    if (threadIdx.x == 0) write_id(p, row, index, ranked_id(best));
+    if (threadIdx.x == 0) write_id(p, row, index, best_id_of(best));
   }
 }
 
@@ -147,19 +152,18 @@ __global__ void __launch_bounds__(kThreads) weigh_buckets(SampleTokensParams p) 
     high[b] = 0;
   }
   __syncthreads();
+  const WideBins bins(low, high);
   const Slice slice = own_slice(p);
   const RowLogits values = row_logits(p, row, index, /*after_scan=*/true);
   if (draw.listed) {
     for_tokens<kThreads, 4>(values, slice.begin, slice.end, [&](int, float value, bool) {
       const float distance = draw.distance(value);
-      if (distance < kMaxDistance) atomicAdd(&low[bucket_of(distance)], 1u);
+      if (distance < kMaxDistance) bins.add_one(bucket_of(distance));
     });
   } else {
     for_tokens<kThreads, 2>(values, slice.begin, slice.end, [&](int, float value, bool) {
       const float distance = draw.distance(value);
-      if (!(distance < kMaxDistance)) return;
-      const int bucket = bucket_of(distance);
-      add_wide(&low[bucket], &high[bucket], weight_of(distance));
+      if (distance < kMaxDistance) bins.add(bucket_of(distance), weight_of(distance));
     });
   }
   __syncthreads();

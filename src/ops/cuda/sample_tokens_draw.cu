@@ -2,6 +2,7 @@
 // too many. Nothing is sorted: "the token at which the weights before it pass t" is found by
 // narrowing a range of order keys with histograms.
 #include "ops/cuda/common/launch.cuh"
+#include "ops/cuda/sample_tokens_atomics.cuh"
 #include "ops/cuda/sample_tokens_row.cuh"
 
 namespace donar::ops::cuda {
@@ -79,6 +80,7 @@ struct Found {
 template <class Tokens>
 __device__ __noinline__ Found find(Shared& s, const Tokens& tokens, const Draw& draw,
                                    const Query& query, u64 target, KeyRange range) {
+  const WideBins bins(s.low, s.high);
   u64 before = 0;
   for (;;) {
     const int shift = max(0, 32 - __clz(static_cast<int>(range.high - range.low)) - kBinBits);
@@ -97,7 +99,7 @@ __device__ __noinline__ Found find(Shared& s, const Tokens& tokens, const Draw& 
       if (place < range.low || place > range.high) return;
       const u64 measure = query.measure(draw, key);
       const uint32_t bin = (range.high - place) >> shift;
-      if (measure != 0) add_wide(&s.low[bin], &s.high[bin], measure);
+      if (measure != 0) bins.add(static_cast<int>(bin), measure);
     });
     __syncthreads();
     const int begin = static_cast<int>(threadIdx.x) * kOwnBins;
@@ -254,7 +256,7 @@ __global__ void __launch_bounds__(kThreads) draw_rows(SampleTokensParams p) {
     return;
   }
   const Draw draw = row_draw<kThreads>(p, row, index, s.scratch);
-  int id = ranked_id(draw.best);
+  int id = best_id_of(draw.best);
   if (!draw.greedy) {
     const u64 random = random_bits(row.seed, row.position);
     const DrawBuckets buckets =

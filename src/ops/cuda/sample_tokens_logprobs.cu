@@ -8,8 +8,10 @@ namespace {
 
 constexpr int kThreads = 512;
 constexpr int kMaxListed = 1024;
-// Of a term of the denominator: with less than 2^19 tokens the sum fits 64 bits, and what is cut off stays
-// below 1e-8 of it.
+// Below every number's rank.
+constexpr u64 kAll = u64{0x007fffffu} << 32;
+// Of a term of the denominator: with less than 2^19 tokens the sum fits 64 bits, and what is cut
+// off stays below 1e-8 of it.
 constexpr float kTermUnit = 35184372088832.0f;  // 2^45
 
 struct Shared {
@@ -47,24 +49,30 @@ __global__ void __launch_bounds__(kThreads) row_logprobs(SampleTokensParams p) {
   const int num_best = min(row.num_logprobs, kMaxSampleLogprobs);
 
   // The best logit of all columns; the rank, and every thread's best token, among the tokens.
-  u64 max_key = 0, rank = 0, best = 0;
-  for_tokens<kThreads, 4>(raw, 0, p.vocab_size, [&](int id, float logit, bool) {
-    const uint32_t key = order_key(logit);
-    max_key = max(max_key, u64{key});
-    if (id >= p.num_tokens) return;
-    rank += logit >= chosen_logit ? 1 : 0;
-    if (key != 0) best = max(best, ranked(key, id));
+  float max_logit = kBanned;
+  for (int i = p.num_tokens + thread; i < p.vocab_size; i += kThreads)
+    max_logit = fmaxf(max_logit, raw.logits[i]);  // a NaN loses
+  float best_logit = NAN;
+  int best_id = 0;
+  uint32_t at_least_chosen = 0;
+  for_tokens<kThreads, 4>(raw, 0, p.num_tokens, [&](int id, float logit, bool) {
+    at_least_chosen += logit >= chosen_logit ? 1 : 0;
+    if (!(logit <= best_logit) && logit == logit) {  // as in scan_rows
+      best_logit = logit;
+      best_id = id;
+    }
   });
-  max_key = block_reduce<kThreads>(max_key, s.scratch, MaxOf{});
-  rank = block_reduce<kThreads>(rank, s.scratch, SumOf{});
-  float max_logit = key_logit(static_cast<uint32_t>(max_key));
-  if (max_key == 0) max_logit = kBanned;  // no number in the row
+  max_logit = fmaxf(max_logit, best_logit);
+  const u64 best = best_logit == best_logit ? ranked(order_key(best_logit), best_id) : 0;
+  const u64 max_key = block_reduce<kThreads>(order_key(max_logit), s.scratch, MaxOf{});
+  max_logit = key_logit(static_cast<uint32_t>(max_key));
+  const u64 rank = block_reduce<kThreads>(at_least_chosen, s.scratch, SumOf{});
 
   // At least num_best tokens are as good as the num_best-th of the threads' best ones, and hardly
   // more.
   s.ranks[thread] = best;
   if (thread == 0) {
-    s.bound = 1;
+    s.bound = kAll;
     s.num_listed = 0;
   }
   __syncthreads();
@@ -75,11 +83,15 @@ __global__ void __launch_bounds__(kThreads) row_logprobs(SampleTokensParams p) {
   }
   __syncthreads();
   const u64 bound = s.bound;
+  const float bound_logit = num_best > 0 ? key_logit(ranked_key(bound)) : NAN;
   u64 sum = 0;
-  for_tokens<kThreads, 4>(raw, 0, p.vocab_size, [&](int id, float logit, bool) {
+  for (int i = p.num_tokens + thread; i < p.vocab_size; i += kThreads)
+    sum += scaled_exp(__fsub_rn(max_logit, raw.logits[i]), kTermUnit);
+  for_tokens<kThreads, 4>(raw, 0, p.num_tokens, [&](int id, float logit, bool) {
     sum += scaled_exp(__fsub_rn(max_logit, logit), kTermUnit);
+    if (!(logit >= bound_logit)) return;
     const u64 own = ranked(order_key(logit), id);
-    if (num_best == 0 || id >= p.num_tokens || ranked_key(own) == 0 || own < bound) return;
+    if (own < bound) return;
     const int place = atomicAdd(&s.num_listed, 1);
     if (place < kMaxListed) s.listed[place] = own;
   });

@@ -34,6 +34,11 @@ __device__ __forceinline__ uint32_t ranked_key(u64 rank) {
   return static_cast<uint32_t>(rank >> 32);
 }
 
+// Of a row's best token: 0 if the row has no number.
+__device__ __forceinline__ int best_id_of(u64 rank) {
+  return ranked_key(rank) == 0 ? 0 : ranked_id(rank);
+}
+
 // e^-distance.
 __device__ __forceinline__ float exp_negative(float distance) {
   const float x = distance < 87.0f ? -distance : -87.0f;
@@ -65,8 +70,10 @@ __device__ __forceinline__ u64 scaled_exp(float distance, float unit) {
 __device__ __forceinline__ u64 weight_of(float distance) {
   return scaled_exp(distance, 1099511627776.0f);  // 2^40, the weight of the best token
 }
+// For distances below kMaxDistance. Adding 2^23, rounded down, leaves the whole part in the last
+// bits: a conversion would take a slower unit.
 __device__ __forceinline__ int bucket_of(float distance) {
-  return static_cast<int>(__fmul_rn(distance, kBucketsPerUnit));
+  return __float_as_int(__fadd_rd(__fmul_rn(distance, kBucketsPerUnit), 8388608.0f)) & 0x7fffff;
 }
 
 // The share of `total` that top_p < 1 asks for, at least 1.
@@ -92,15 +99,6 @@ __device__ __forceinline__ u64 random_bits(uint64_t seed, uint64_t position) {
     k1 += 0xBB67AE85u;
   }
   return u64{c1} << 32 | c0;
-}
-
-// Sum of a 64-bit measure in two words, without an atomic of 64 bits in shared memory, which is a
-// loop.
-__device__ __forceinline__ void add_wide(uint32_t* low, uint32_t* high, u64 value) {
-  const uint32_t part = static_cast<uint32_t>(value);
-  const uint32_t before = atomicAdd(low, part);
-  const uint32_t rest = static_cast<uint32_t>(value >> 32) + (before + part < before ? 1 : 0);
-  if (rest != 0) atomicAdd(high, rest);
 }
 
 struct MaxOf {

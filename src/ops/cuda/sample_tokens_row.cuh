@@ -90,25 +90,45 @@ __device__ __forceinline__ RowLogits row_logits(const SampleTokensParams& p, con
   return result;
 }
 
+// Whole tiles of a row without rules, kUnroll loads in flight; returns where they end.
+template <int kThreads, int kUnroll, class Visit>
+__device__ __forceinline__ int for_whole_tiles(const RowLogits& row, int begin, int end,
+                                               Visit visit) {
+  constexpr int kStep = kThreads * 4;
+  for (; begin + kStep * kUnroll <= end; begin += kStep * kUnroll) {
+    const int first = begin + static_cast<int>(threadIdx.x) * 4;
+    float4 values[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u)
+      values[u] = *reinterpret_cast<const float4*>(row.logits + first + u * kStep);
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int id = first + u * kStep;
+      visit(id, values[u].x, false);
+      visit(id + 1, values[u].y, false);
+      visit(id + 2, values[u].z, false);
+      visit(id + 3, values[u].w, false);
+    }
+  }
+  return begin;
+}
+
 // visit(id, value, counted) for [begin, end), spread over the CTA; begin is a multiple of 4.
+// counted: a penalty may have changed the value.
 template <int kThreads, int kUnroll, class Visit>
 __device__ __forceinline__ void for_tokens(const RowLogits& row, int begin, int end, Visit visit) {
-  constexpr int kStep = kThreads * 4;
-  for (int base = begin + static_cast<int>(threadIdx.x) * 4; base < end; base += kStep * kUnroll) {
-    float values[kUnroll][4];
+  if (row.vectors && row.mask == nullptr && row.counts == nullptr) {
+    begin = for_whole_tiles<kThreads, kUnroll>(row, begin, end, visit);
+    if constexpr (kUnroll > 2) begin = for_whole_tiles<kThreads, 2>(row, begin, end, visit);
+  }
+#pragma unroll 1
+  for (int first = begin + static_cast<int>(threadIdx.x) * 4; first < end; first += kThreads * 4) {
+    float values[4];
+    row.load(first, end, values);
+    const uint32_t counted = row.apply_rules(first, end, values);
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      if (base + u * kStep < end) row.load(base + u * kStep, end, values[u]);
-    }
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int first = base + u * kStep;
-      if (first >= end) continue;
-      const uint32_t counted = row.apply_rules(first, end, values[u]);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (first + i < end) visit(first + i, values[u][i], (counted >> i & 1) != 0);
-      }
+    for (int i = 0; i < 4; ++i) {
+      if (first + i < end) visit(first + i, values[i], (counted >> i & 1) != 0);
     }
   }
 }
