@@ -12,9 +12,7 @@
 #include "model/packer.h"
 #include "model/read_plan.h"
 #include "ops/cuda/fill_random.h"
-#if __has_include("ops/cuda/repack.h")
 #include "ops/cuda/repack.h"
-#endif
 #include "ops/random_value.h"
 #include "tensor/cuda.h"
 
@@ -113,8 +111,21 @@ class VectorStaging {
   uint64_t begin_ = 0;
 };
 
-void repack(const Piece&, const std::byte*, std::byte*, const CudaExec&) {
-  throw CudaError("no repack kernel");
+void repack(const Piece& piece, const std::byte* staged, std::byte* weights, const CudaExec& exec) {
+  const LoadItem& item = *piece.item;
+  ops::cuda::RepackParams params;
+  params.stored = staged;
+  params.packed = weights + item.place;
+  params.format = item.stored;
+  params.bf16 = item.packed == quant::Format::kBF16;
+  params.k = item.k;
+  params.row_begin = piece.row_begin;
+  params.rows = piece.rows;
+  params.tile_rows = item.tile_rows;
+  params.first_row = item.first_row;
+  params.gate_or_up = item.gate_or_up;
+  params.head_rows = item.permuted_heads > 0 ? item.head_rows() : 0;
+  ops::cuda::repack(params, exec);
 }
 
 Result<void> stream_to_cuda(const Exec& ex, LoadLedgers ledgers, const ModelFiles& files,
