@@ -1,0 +1,266 @@
+// Attention of many query rows on Hopper, heads of 64 and 128: two warpgroups of 64 query rows,
+// products by wgmma. Queries and weights are A operands in registers, keys and values B operands as
+// they lie in the ring: keys with K (head_dim) contiguous, values with N (head_dim) contiguous.
+// While the tensor cores multiply the weights of one stage with its values, the warps work on the
+// softmax of the next stage, whose logits were asked for first.
+#include "ops/cuda/common/wgmma.cuh"
+#include "ops/cuda/paged_attention_prefill.cuh"
+
+namespace donar::ops::cuda {
+
+namespace {
+
+// Three warpgroups, since registers change hands by warpgroups: of the 168 a thread that the launch
+// gives, the third keeps what its loading warp needs.
+constexpr int kThreads = 3 * 128;
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int kLoaderRegisters = 88;
+constexpr int kComputeRegisters = 208;
+
+// The rows of values are the K side here ("MN-major" operand): atoms of 8 keys x 64 columns.
+//   leading byte offset: from one 64-column plane to the next
+//   stride byte offset:  from 8 keys to the next 8 keys, 1,024
+template <class C>
+__device__ __forceinline__ uint64_t value_descriptor(uint32_t address) {
+  constexpr uint64_t kPlaneBytes = C::kStageKeys * 128;
+  return uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | (kPlaneBytes >> 4) << 16 |
+         ((address >> 4) & 0x3fff);
+}
+
+// Lists of operands: only a macro can write them once for two types.
+// clang-format off
+#define DONAR_D4(J) "+f"(d[J][0]), "+f"(d[J][1]), "+f"(d[J][2]), "+f"(d[J][3])
+#define DONAR_D32(J)                                                                              \
+  DONAR_D4(J), DONAR_D4(J + 1), DONAR_D4(J + 2), DONAR_D4(J + 3), DONAR_D4(J + 4),                \
+      DONAR_D4(J + 5), DONAR_D4(J + 6), DONAR_D4(J + 7)
+#define DONAR_WGMMA_N64(TYPES)                                                                    \
+  asm volatile(                                                                                   \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                                \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPES " {"                                    \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"            \
+      "}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}\n"                                          \
+      : DONAR_D32(0)                                                                              \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposed))
+#define DONAR_WGMMA_N128(TYPES)                                                                   \
+  asm volatile(                                                                                   \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"                                                \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPES " {"                                   \
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "          \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "          \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"            \
+      "}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n}\n"                                          \
+      : DONAR_D32(0), DONAR_D32(8)                                                                \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposed))
+// clang-format on
+
+// d[64, 8 kCount] (+)= a[64, 16] b[16, 8 kCount]; kTransposed: N of b is contiguous.
+template <class T, int kTransposed, int kCount>
+__device__ __forceinline__ void wgmma_registers(float (&d)[kCount][4], const uint32_t (&a)[4],
+                                                uint64_t b, int accumulate) {
+  static_assert(kCount == 8 || kCount == 16, "64 or 128 columns");
+  constexpr bool kIsBf16 = std::is_same_v<T, __nv_bfloat16>;
+  if constexpr (kCount == 16 && kIsBf16) {
+    DONAR_WGMMA_N128("bf16.bf16");
+  } else if constexpr (kCount == 16) {
+    DONAR_WGMMA_N128("f16.f16");
+  } else if constexpr (kIsBf16) {
+    DONAR_WGMMA_N64("bf16.bf16");
+  } else {
+    DONAR_WGMMA_N64("f16.f16");
+  }
+}
+
+#undef DONAR_WGMMA_N128
+#undef DONAR_WGMMA_N64
+#undef DONAR_D32
+#undef DONAR_D4
+
+// Registers that products use behind the compiler's back: not read or written across this line.
+template <int kCount>
+__device__ __forceinline__ void hold(float (&d)[kCount][4]) {
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(d[j][i])::"memory");
+  }
+}
+template <int kCount>
+__device__ __forceinline__ void hold(uint32_t (&a)[kCount][4]) {
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(a[j][i])::"memory");
+  }
+}
+
+// Asks for the logits of a stage.
+template <class C>
+__device__ __forceinline__ void ask_logits(float (&s)[C::kStageKeys / 8][4],
+                                           uint32_t (&q)[C::kDims / 16][4], uint32_t stage) {
+  const uint64_t keys = wgmma_descriptor(stage);
+#pragma unroll
+  for (int k = 0; k < C::kDims / 16; ++k) {
+    const uint32_t step = k / 4 * (C::kStageKeys * 128) + k % 4 * 32;
+    wgmma_registers<typename C::T, 0>(s, q[k], keys + wgmma_step(step), k != 0);
+  }
+  wgmma_commit();
+}
+
+// Asks for o += weights x values of a stage.
+template <class C>
+__device__ __forceinline__ void ask_values(float (&o)[C::kDims / 8][4],
+                                           uint32_t (&p)[C::kStageKeys / 16][4], uint32_t stage) {
+  const uint64_t values = value_descriptor<C>(stage + AttentionShared<C>::kMatrixBytes);
+#pragma unroll
+  for (int k = 0; k < C::kStageKeys / 16; ++k)
+    wgmma_registers<typename C::T, 1>(o, p[k], values + wgmma_step(k * 16 * 128), 1);
+  wgmma_commit();
+}
+
+template <class C>
+__device__ __forceinline__ void compute(const PagedAttentionParams& params,
+                                        const AttentionShared<C>& shape, uint32_t shared) {
+  using S = AttentionShared<C>;
+  using T = typename C::T;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const float scale_log2 = params.scale * kLog2E;
+  RingCursor stage, slot;
+  AttentionUnit unit;
+  const auto address = [&](const RingCursor& at) { return shared + at.at * S::kStageBytes; };
+  const auto wait = [&](const RingCursor& at) {
+    barrier_wait(shared + shape.full() + at.at * 8, at.parity);
+  };
+  const auto release = [&](const RingCursor& at) {
+    __syncwarp();
+    if (lane == 0) barrier_arrive(shared + shape.empty() + at.at * 8);
+  };
+  while (take_unit(shape, shared, slot, unit)) {
+    const uint32_t queries = shared + shape.queries() + slot.at * S::kQueryBytes;
+    uint32_t q[C::kDims / 16][4];
+#pragma unroll
+    for (int k = 0; k < C::kDims / 16; ++k) {
+      ldmatrix_x4(q[k], queries + static_cast<uint32_t>(tiled_offset(
+                                      warp * 16 + lane % 16, k * 16 + lane / 16 * 8, C::kTile)) *
+                                      2);
+    }
+    const WarpKeys keys = warp_keys(params, unit, warp);
+    // Stages that some row of the warpgroup sees: one run.
+    const int group = warp / 4 * 64;
+    const int seen_begin = visible_keys(params, unit, group).first;
+    const int seen_end = visible_keys(params, unit, group + 63).last + 1;
+    int begin = unit.key_begin / C::kStageKeys * C::kStageKeys;
+    const auto skip = [&] {
+      wait(stage);
+      release(stage);
+      stage.advance(1, shape.num_stages);
+      begin += C::kStageKeys;
+    };
+    while (begin < unit.key_end && begin + C::kStageKeys <= seen_begin) skip();
+
+    SoftmaxSums sums[2];
+    float o[C::kDims / 8][4] = {};
+    if (begin < unit.key_end && begin < seen_end) {
+      float s[C::kStageKeys / 8][4] = {};
+      uint32_t p[C::kStageKeys / 16][4];
+      const auto weigh = [&] {  // logits to weights
+        if (!keys.sees_all(begin, C::kStageKeys)) hide_keys(s, keys, begin);
+        return softmax_step(s, scale_log2, sums);
+      };
+      const auto pack = [&] {
+#pragma unroll
+        for (int k = 0; k < C::kStageKeys / 16; ++k) pack_weights<T>(p[k], s, k);
+      };
+      wait(stage);
+      hold(s);
+      wgmma_fence();
+      ask_logits<C>(s, q, address(stage));
+      wgmma_wait<0>();
+      hold(s);
+      weigh();
+      pack();
+      RingCursor previous = stage;
+      stage.advance(1, shape.num_stages);
+      for (begin += C::kStageKeys; begin < unit.key_end && begin < seen_end;
+           begin += C::kStageKeys) {
+        wait(stage);
+        hold(s), hold(o), hold(p);
+        wgmma_fence();
+        ask_logits<C>(s, q, address(stage));
+        ask_values<C>(o, p, address(previous));
+        wgmma_wait<1>();
+        hold(s);
+        const float2 factor = weigh();
+        wgmma_wait<0>();
+        hold(o), hold(p);
+        release(previous);
+        if (__any_sync(0xffffffff, factor.x != 1.0f || factor.y != 1.0f)) scale_values(o, factor);
+        pack();
+        previous = stage;
+        stage.advance(1, shape.num_stages);
+      }
+      hold(o), hold(p);
+      wgmma_fence();
+      ask_values<C>(o, p, address(previous));
+      wgmma_wait<0>();
+      hold(o), hold(p);
+      release(previous);
+    }
+    while (begin < unit.key_end) skip();
+    finish_prefill_unit<C>(params, unit, shape, shared, slot.at, warp, sums, o);
+    slot.advance(1, shape.num_slots);
+  }
+}
+
+#endif  // __CUDA_ARCH_FEAT_SM90_ALL
+
+template <class C>
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_prefill_wgmma_kernel(const __grid_constant__ PagedAttentionParams params,
+                                   const __grid_constant__ AttentionShared<C> shape) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  pdl_launch_dependents();
+  extern __shared__ uint8_t unaligned[];
+  const uint32_t shared = (shared_address(unaligned) + 1023) & ~1023u;
+  prepare_shared(shape, shared, params.head_dim);
+  // The same for the compiler too: wgmma needs whole warps.
+  const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);
+  if (warp >= C::kWarps) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoaderRegisters));
+    if (warp == C::kWarps) {
+      AttentionLoader<C>{params, shape, shared, static_cast<int>(threadIdx.x % 32)}.run(
+          kAttentionPrefillTile);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kComputeRegisters));
+    pdl_wait();
+    compute(params, shape, shared);
+  }
+#endif
+}
+
+template <class T, int kDims>
+void launch_wgmma(const PagedAttentionParams& params, int num_items, const CudaExec& exec) {
+  using C = PrefillConfig<T, kDims, /*kTile=*/128, /*kStageKeys=*/64>;
+  const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
+  launch(attention_prefill_wgmma_kernel<C>, dim3(prefill_ctas<C>(params, num_items, exec)),
+         dim3(kThreads), shape.bytes(), exec, params, shape);
+}
+
+template <class T>
+void launch_wgmma(const PagedAttentionParams& params, int num_items, const CudaExec& exec) {
+  if (params.head_dim == 64) return launch_wgmma<T, 64>(params, num_items, exec);
+  launch_wgmma<T, 128>(params, num_items, exec);
+}
+
+}  // namespace
+
+void attention_prefill_wgmma(const PagedAttentionParams& params, int num_items,
+                             const CudaExec& exec) {
+  if (params.is_f16) return launch_wgmma<__half>(params, num_items, exec);
+  launch_wgmma<__nv_bfloat16>(params, num_items, exec);
+}
+
+}  // namespace donar::ops::cuda
