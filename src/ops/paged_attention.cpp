@@ -8,9 +8,9 @@ namespace donar::ops {
 
 namespace {
 
-[[maybe_unused]] void attend_on_cuda(Exec& ex, const TensorView& q, const TensorView& block_tables,
-                                     const AttentionPlan& plan, const kv::KvLayer& cache,
-                                     const AttentionParams& params, const TensorView& out) {
+void attend_on_cuda(Exec& ex, const TensorView& q, const TensorView& block_tables,
+                    const AttentionPlan& plan, const kv::KvLayer& cache,
+                    const AttentionParams& params, const TensorView& out) {
   const AttentionPlanLimits& limits = plan.limits;
   DONAR_CHECK(limits.q_heads == params.q_heads && limits.kv_heads == cache.kv_heads &&
                   limits.head_dim == cache.head_dim,
@@ -28,32 +28,34 @@ namespace {
   DONAR_CHECK(cache.head_dim % 2 == 0 && cache.head_dim <= 256 && params.scale > 0,
               "heads of {}, scale {}", cache.head_dim, params.scale);
   DONAR_CHECK(plan.workspace != nullptr && plan.counts != nullptr);
-  const AttentionWorkspaceLayout layout = attention_workspace_layout(limits);
-  char* workspace = static_cast<char*>(plan.workspace);
-  cuda::PagedAttentionParams arguments = {
-      .q = q.data,
-      .block_tables = block_tables.as<int32_t>(),
-      .table_stride = block_tables.stride[0],
-      .cache = cache.data,
-      .out = out.data,
-      .rows = rows,
-      .q_heads = params.q_heads,
-      .kv_heads = cache.kv_heads,
-      .head_dim = cache.head_dim,
-      .is_f16 = ex.activation == DType::kF16,
-      .scale = params.scale,
-      .window = params.window,
-      .sinks = params.sinks,
-      .items = plan.decode_items,
-      .count = plan.counts,
-      .counters = reinterpret_cast<int32_t*>(workspace + layout.counters),
-      .sums = reinterpret_cast<float*>(workspace + layout.sums),
-      .values = reinterpret_cast<float*>(workspace + layout.values)};
-  if (plan.has_decode_items) cuda::attention_decode(arguments, *ex.cuda);
-  if (plan.num_prefill_items == 0) return;
-  arguments.items = plan.prefill_items;
-  arguments.count = plan.counts + 1;
-  cuda::attention_prefill(arguments, plan.num_prefill_items, *ex.cuda);
+  if constexpr (kCuda) {
+    const AttentionWorkspaceLayout layout = attention_workspace_layout(limits);
+    char* workspace = static_cast<char*>(plan.workspace);
+    cuda::PagedAttentionParams arguments = {
+        .q = q.data,
+        .block_tables = block_tables.as<int32_t>(),
+        .table_stride = block_tables.stride[0],
+        .cache = cache.data,
+        .out = out.data,
+        .rows = rows,
+        .q_heads = params.q_heads,
+        .kv_heads = cache.kv_heads,
+        .head_dim = cache.head_dim,
+        .is_f16 = ex.activation == DType::kF16,
+        .scale = params.scale,
+        .window = params.window,
+        .sinks = params.sinks,
+        .items = plan.decode_items,
+        .count = plan.counts,
+        .counters = reinterpret_cast<int32_t*>(workspace + layout.counters),
+        .sums = reinterpret_cast<float*>(workspace + layout.sums),
+        .values = reinterpret_cast<float*>(workspace + layout.values)};
+    if (plan.has_decode_items) cuda::attention_decode(arguments, *ex.cuda);
+    if (plan.num_prefill_items == 0) return;
+    arguments.items = plan.prefill_items;
+    arguments.count = plan.counts + 1;
+    cuda::attention_prefill(arguments, plan.num_prefill_items, *ex.cuda);
+  }
 }
 
 }  // namespace
@@ -65,9 +67,7 @@ void paged_attention(Exec& ex, TensorView q, TensorView positions, TensorView qu
   const int64_t width = int64_t{params.q_heads} * cache.head_dim;
   DONAR_CHECK(params.q_heads > 0 && params.q_heads % cache.kv_heads == 0,
               "{} query heads on {} kv heads", params.q_heads, cache.kv_heads);
-  if constexpr (kCuda) {
-    if (ex.on_cuda()) return attend_on_cuda(ex, q, block_tables, plan, cache, params, out);
-  }
+  if (ex.on_cuda()) return attend_on_cuda(ex, q, block_tables, plan, cache, params, out);
   DONAR_CHECK(q.rank == 2 && q.dim(1) >= width && out.rank == 2 && out.dim(0) == rows &&
                   out.dim(1) == width,
               "q [{}, {}], out [{}, {}]", rows, q.dim(1), out.dim(0), out.dim(1));

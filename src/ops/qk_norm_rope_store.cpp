@@ -11,10 +11,10 @@ namespace {
 // Kernels read these 16 bytes at a time.
 bool is_aligned(const TensorView& view) { return reinterpret_cast<uintptr_t>(view.data) % 16 == 0; }
 
-[[maybe_unused]] void store_on_cuda(Exec& ex, const TensorView& qkv, const TensorView& positions,
-                                    const TensorView& slots, const TensorView& q_norm,
-                                    const TensorView& k_norm, float eps, const TensorView& cos_sin,
-                                    int q_heads, const kv::KvLayer& cache, const TensorView& q) {
+void store_on_cuda(Exec& ex, const TensorView& qkv, const TensorView& positions,
+                   const TensorView& slots, const TensorView& q_norm, const TensorView& k_norm,
+                   float eps, const TensorView& cos_sin, int q_heads, const kv::KvLayer& cache,
+                   const TensorView& q) {
   DONAR_CHECK(cache.dtype == ex.activation && q.dtype == ex.activation,
               "cache of {}, q of {}, activations of {}", dtype_name(cache.dtype),
               dtype_name(q.dtype), dtype_name(ex.activation));
@@ -25,24 +25,26 @@ bool is_aligned(const TensorView& view) { return reinterpret_cast<uintptr_t>(vie
               is_aligned(q));
   DONAR_CHECK(qkv.dim(1) * (q_heads + 2 * int64_t{cache.kv_heads}) < int64_t{1} << 24, "{} rows",
               qkv.dim(1));
-  if (qkv.dim(1) == 0) return;
-  cuda::qk_norm_rope_store({.qkv = qkv.data,
-                            .parts = static_cast<int>(qkv.dim(0)),
-                            .is_f32 = qkv.dtype == DType::kF32,
-                            .is_f16 = ex.activation == DType::kF16,
-                            .rows = qkv.dim(1),
-                            .q_heads = q_heads,
-                            .kv_heads = cache.kv_heads,
-                            .head_dim = cache.head_dim,
-                            .positions = positions.as<int32_t>(),
-                            .slots = slots.as<int32_t>(),
-                            .q_norm = static_cast<const float*>(q_norm.data),
-                            .k_norm = static_cast<const float*>(k_norm.data),
-                            .eps = eps,
-                            .cos_sin = cos_sin.as<float>(),
-                            .q = q.data,
-                            .cache = cache.data},
-                           *ex.cuda);
+  if constexpr (kCuda) {
+    if (qkv.dim(1) == 0) return;
+    cuda::qk_norm_rope_store({.qkv = qkv.data,
+                              .parts = static_cast<int>(qkv.dim(0)),
+                              .is_f32 = qkv.dtype == DType::kF32,
+                              .is_f16 = ex.activation == DType::kF16,
+                              .rows = qkv.dim(1),
+                              .q_heads = q_heads,
+                              .kv_heads = cache.kv_heads,
+                              .head_dim = cache.head_dim,
+                              .positions = positions.as<int32_t>(),
+                              .slots = slots.as<int32_t>(),
+                              .q_norm = static_cast<const float*>(q_norm.data),
+                              .k_norm = static_cast<const float*>(k_norm.data),
+                              .eps = eps,
+                              .cos_sin = cos_sin.as<float>(),
+                              .q = q.data,
+                              .cache = cache.data},
+                             *ex.cuda);
+  }
 }
 
 }  // namespace
@@ -61,11 +63,9 @@ void qk_norm_rope_store(Exec& ex, TensorView qkv, TensorView positions, TensorVi
               cos_sin.dim(2) == cache.head_dim / 2);
   DONAR_CHECK(q_norm.data == nullptr || q_norm.dim(0) == cache.head_dim);
   DONAR_CHECK(k_norm.data == nullptr || k_norm.dim(0) == cache.head_dim);
-  if constexpr (kCuda) {
-    if (ex.on_cuda())
-      return store_on_cuda(ex, qkv, positions, slots, q_norm, k_norm, eps, cos_sin, q_heads, cache,
-                           q);
-  }
+  if (ex.on_cuda())
+    return store_on_cuda(ex, qkv, positions, slots, q_norm, k_norm, eps, cos_sin, q_heads, cache,
+                         q);
   DONAR_CHECK(qkv.dim(0) == 1 && (q.data == nullptr || q.data == qkv.data),
               "q is rotated in place");
   for (int64_t i = 0; i < rows; ++i) {
