@@ -48,6 +48,12 @@ ops::AttentionPlanLimits attention_limits(const Exec& ex, const model::ModelConf
   ops::AttentionPlanLimits attention;
   attention.max_rows = static_cast<int>(limits.max_rows);
   attention.max_sequences = static_cast<int>(limits.max_sequences);
+  // In steps of up to 64 rows a short prompt's rows are computed as they are alone.
+  constexpr int64_t kIndependentRows = 64;
+  attention.max_decode_rows = static_cast<int>(
+      limits.batch_invariant
+          ? limits.max_rows
+          : std::max(limits.max_sequences, std::min(limits.max_rows, kIndependentRows)));
   attention.max_model_len = static_cast<int>(limits.max_model_len);
   attention.q_heads = config.q_heads;
   attention.kv_heads = config.kv_heads;
