@@ -44,6 +44,13 @@ const Buckets& fine_buckets() {
   return buckets;
 }
 
+// From five microseconds: what the host does between two steps of a device.
+const Buckets& host_buckets() {
+  static const Buckets buckets{5e-6,  1e-5,  2e-5,   3e-5, 5e-5, 7.5e-5, .0001, .00015, .0002,
+                               .0003, .0005, .00075, .001, .002, .005,   .01,   .1,     1};
+  return buckets;
+}
+
 Buckets one_two_five(int64_t up_to) {
   Buckets buckets;
   for (int64_t decade = 1; decade <= up_to; decade *= 10)
@@ -85,9 +92,10 @@ struct Metrics::Impl {
     return prometheus::BuildGauge().Name(name).Help(help).Labels(common).Register(registry).Add(
         extra);
   }
-  prometheus::Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
+  prometheus::Histogram& histogram(const char* name, const char* help, const Buckets& buckets,
+                                   const Labels& extra = {}) {
     return prometheus::BuildHistogram().Name(name).Help(help).Labels(common).Register(registry).Add(
-        {}, buckets);
+        extra, buckets);
   }
 
   // Gauges, set when somebody looks.
@@ -162,6 +170,13 @@ struct Metrics::Impl {
                 "Time between tokens in seconds, fine buckets.", fine_buckets());
   prometheus::Histogram& step_seconds =
       histogram("donar:step_seconds", "Time of an engine step in seconds.", fine_buckets());
+  static constexpr const char* kHostSeconds = "donar:step_host_seconds";
+  static constexpr const char* kHostSecondsHelp =
+      "Time of the host between two engine steps in seconds, by how the second was launched.";
+  prometheus::Histogram& graph_host_seconds =
+      histogram(kHostSeconds, kHostSecondsHelp, host_buckets(), {{"launch", "graph"}});
+  prometheus::Histogram& eager_host_seconds =
+      histogram(kHostSeconds, kHostSecondsHelp, host_buckets(), {{"launch", "eager"}});
   prometheus::Histogram& tpot = histogram(
       "vllm:request_time_per_output_token_seconds",
       "Histogram of time per output token of each request in seconds.", token_time_buckets());
@@ -243,8 +258,10 @@ void Metrics::on_step(const engine::StepStats& step) {
   impl.old_prefix_queries.Increment(static_cast<double>(step.prefix_queries));
   impl.prefix_hits.Increment(static_cast<double>(step.prefix_hits));
   impl.old_prefix_hits.Increment(static_cast<double>(step.prefix_hits));
+  if (step.seconds == 0.0) return;  // no step: cancels left nothing to run
   impl.iteration.Observe(step.prompt_tokens + step.generated_tokens);
   impl.step_seconds.Observe(step.seconds);
+  (step.is_graph ? impl.graph_host_seconds : impl.eager_host_seconds).Observe(step.host_seconds);
 }
 
 void Metrics::on_first_token(double seconds) {

@@ -128,6 +128,8 @@ TEST_F(Status, metrics_carry_vllms_names_and_labels) {
   step.prefix_hits = 4;
   step.preemptions = 1;
   step.seconds = 0.004;
+  step.host_seconds = 0.00004;
+  step.is_graph = true;
   listener.on_step(step);
   listener.on_first_token(0.02);
   listener.on_inter_token(0.004);
@@ -168,6 +170,8 @@ TEST_F(Status, metrics_carry_vllms_names_and_labels) {
            "vllm:request_prompt_tokens_bucket" + labels + ",le=\"10\"} 0",
            "vllm:request_prompt_tokens_bucket" + labels + ",le=\"20\"} 1",
            "vllm:iteration_tokens_total_bucket" + labels + ",le=\"16\"} 1",
+           "donar:step_host_seconds_count" + labels + ",launch=\"graph\"} 1",
+           "donar:step_host_seconds_count" + labels + ",launch=\"eager\"} 0",
            "donar:startup_seconds{phase=\"weights\"} 1.5",
            "donar:memory_bytes{memory=\"host\",use=\"kv\"} 4096",
            "http_requests_total{handler=\"/v1/completions\",method=\"POST\",status=\"2xx\"} 1",
