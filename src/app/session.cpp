@@ -62,9 +62,7 @@ Result<model::Weights> load_weights(const Options& options, const Device& device
     if (callbacks.on_progress)
       callbacks.on_progress({"weights", done, total, seconds_since(begin)});
   };
-  ThreadPool pool(threads);
   Exec ex;
-  ex.pool = &pool;
   if constexpr (kCuda) {
     if (device.cuda) {
       const Result<DType> dtype = model::cuda_dtype(files, load);
@@ -76,6 +74,8 @@ Result<model::Weights> load_weights(const Options& options, const Device& device
       return model::load_weights(ex, *memory.cuda, files, load, &memory.host);
     }
   }
+  ThreadPool pool(threads);
+  ex.pool = &pool;
   Result<Buffer> scratch = Buffer::allocate(memory.host, MemoryUse::kStaging, kLoadScratchBytes);
   if (!scratch) return forward_error(scratch);
   Arena arena(std::move(*scratch));
