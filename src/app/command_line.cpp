@@ -12,6 +12,7 @@
 #include "app/values.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "tensor/cuda.h"
 
 namespace donar::app {
 namespace {
@@ -203,6 +204,7 @@ class CommandParser {
       if (Result<void> ok = apply_flag(*flag, value, line.options, line.warnings); !ok)
         return forward_error(ok);
     }
+    warn_of_gpu_flags(line);
     if (!positional_.empty() && !line.options.model.empty() && line.options.model != positional_)
       return fail(ErrorCode::kInvalidArgument, "two models: {} and --model {}; give one",
                   positional_, line.options.model);
@@ -211,6 +213,16 @@ class CommandParser {
   }
 
  private:
+  // Where it is plain already that the CPU will be the device.
+  void warn_of_gpu_flags(CommandLine& line) const {
+    if (kCuda && line.options.device != "cpu") return;
+    for (const auto& [flag, option] : declared_)
+      if (flag->group == kGpuGroup && option->count() > 0)
+        line.warnings.push_back(
+            fmt::format("{} is ignored because {}", flag->name,
+                        kCuda ? "the CPU is the device" : "this program was built without CUDA"));
+  }
+
   void declare(const Flag& flag) {
     const std::string name(flag.name);
     const std::string help(flag.help);

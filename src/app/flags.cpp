@@ -49,6 +49,13 @@ Result<void> kv_cache_dtype(Options& options, V value) {
   return {};
 }
 
+Result<void> device(Options& options, V value) {
+  options.device = value.text;
+  if (value.text.starts_with("cuda:"))
+    return parse_integer(value.text.substr(5), 0, 1023).map([](int64_t) {});
+  return one_of(value, {"auto", "cpu", "cuda", "cuda:0"});
+}
+
 Result<void> load_format(Options& options, V value) {
   if (value.text == "dummy") {
     options.load.load_format = model::LoadFormat::kDummy;
@@ -109,6 +116,8 @@ constexpr Flag kFlags[] = {
      return store(o.server.api_keys, parse_list(v.values)); }},
   {"--allowed-origins", "", kList, kHonoured, kServe, "Server", "ORIGIN...", "web origins that may call from a browser (none)", "",
    [](Options& o, V v) { return store(o.server.allowed_origins, parse_list(v.values)); }},
+  {"--allowed-hosts", "", kList, kHonoured, kServe, "Server", "HOST...", "on a loopback address: names that the Host header may carry beside localhost; *: any", "",
+   [](Options& o, V v) { return store(o.server.allowed_hosts, parse_list(v.values)); }},
   {"--ssl-certfile", "", kValue, kHonoured, kServe, "Server", "FILE", "serve HTTPS with this certificate chain (PEM)", "",
    [](Options& o, V v) { return store_text(o.server.ssl_certfile, v); }},
   {"--ssl-keyfile", "", kValue, kHonoured, kServe, "Server", "FILE", "private key of the certificate (PEM)", "",
@@ -140,6 +149,7 @@ constexpr Flag kFlags[] = {
   {"--uvicorn-log-level", "", kValue, kHonoured, kServe, "Server", "LEVEL", "the same as --log-level", "", log_level},
 
   // Engine
+  {"--device", "", kValue, kHonoured, kAllCommands, "Engine", "DEVICE", "auto (the first GPU that works, else the CPU), cpu, cuda or cuda:N", "", device},
   {"--threads", "", kValue, kHonoured, kAllCommands, "Engine", "N", "CPU threads of a step (all that the process may use)", "",
    [](Options& o, V v) { return store(o.threads, parse_integer(v.text, 1, 1024)); }},
   {"--max-model-len", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "longest prompt plus answer: 4096, 32k, 32K, auto", "",
@@ -148,24 +158,32 @@ constexpr Flag kFlags[] = {
      Result<int64_t> size = parse_human_size(v.text);
      if (size && *size == 0) return fail(ErrorCode::kInvalidArgument, "0 tokens fit nothing; leave the flag out for the model's own limit");
      return store(o.engine.max_model_len, std::move(size)); }},
-  {"--max-num-seqs", "", kValue, kHonoured, kServe, "Engine", "N", "sequences in one step (32)", "",
+  {"--max-num-seqs", "", kValue, kHonoured, kServe, "Engine", "N", "sequences in one step (32; 256 on a GPU)", "",
    [](Options& o, V v) { return store(o.engine.max_num_seqs, parse_integer(v.text, 1, 65536)); }},
-  {"--max-num-batched-tokens", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "token budget of one step (256)", "",
+  {"--max-num-batched-tokens", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "token budget of one step (256; 2048 on a GPU)", "",
    [](Options& o, V v) -> Result<void> {
      Result<int64_t> size = parse_human_size(v.text);
      if (size && (*size < 1 || *size > 1 << 20)) return fail(ErrorCode::kInvalidArgument, "{} is not from 1 to 1,048,576", v.text);
      return store(o.engine.max_num_batched_tokens, std::move(size)); }},
   {"--max-waiting", "", kValue, kHonoured, kServe, "Engine", "N", "requests that may wait before new ones get 429 (1024)", "",
    [](Options& o, V v) { return store(o.engine.max_waiting, parse_integer(v.text, 1, 1 << 20)); }},
-  {"--kv-cache-memory-bytes", "", kValue, kHonoured, kAllCommands, "Engine", "BYTES", "size of the KV cache: 512m, 2G (25 % of available memory)", "",
+  {"--kv-cache-memory-bytes", "", kValue, kHonoured, kAllCommands, "Engine", "BYTES", "size of the KV cache: 512m, 2G (25 % of available memory; on a GPU: what the rest leaves)", "",
    [](Options& o, V v) { return store(o.engine.kv_cache_bytes, parse_human_size(v.text)); }},
-  {"--kv-cache-dtype", "", kValue, kHonoured, kAllCommands, "Engine", "TYPE", "auto (bfloat16), bfloat16, float16, float32", "", kv_cache_dtype},
+  {"--kv-cache-dtype", "", kValue, kHonoured, kAllCommands, "Engine", "TYPE", "auto (bfloat16; on a GPU: as the weights), bfloat16, float16, float32", "", kv_cache_dtype},
   {"--enable-prefix-caching", "", kSwitch, kHonoured, kServe | kRun, "Engine", "", "reuse the KV of equal prompt beginnings (on)", "",
    [](Options& o, V v) { o.engine.prefix_caching = v.on; return Result<void>(); }},
   {"--enable-chunked-prefill", "", kSwitch, kHonoured, kServe, "Engine", "", "split long prompts over steps (on)", "",
    [](Options& o, V v) { o.engine.chunked_prefill = v.on; return Result<void>(); }},
   {"--seed", "", kValue, kHonoured, kAllCommands, "Engine", "N", "seed of the seeds of requests that bring none (0)", "",
    [](Options& o, V v) { return store(o.engine.seed, parse_integer(v.text, 0)); }},
+
+  // On a CUDA device; a warning where the CPU is the device
+  {"--gpu-memory-utilization", "", kValue, kHonoured, kAllCommands, kGpuGroup, "X", "share of the device's memory for weights, KV cache and all else, others' use counted (0.9)", "",
+   [](Options& o, V v) { return store(o.engine.gpu_memory_utilization, parse_number(v.text, 0.01, 1.0)); }},
+  {"--enforce-eager", "", kSwitch, kHonoured, kAllCommands, kGpuGroup, "", "no CUDA graphs: every kernel of a step is launched by itself", "",
+   [](Options& o, V v) { o.engine.enforce_eager = v.on; return Result<void>(); }},
+  {"--batch-invariant", "", kSwitch, kHonoured, kAllCommands, kGpuGroup, "", "the same bits whatever else is in a step, also beyond 64 rows; slower", "",
+   [](Options& o, V v) { o.engine.batch_invariant = v.on; return Result<void>(); }},
 
   // donar run
   {"--system", "", kValue, kHonoured, kRun, "Chat", "TEXT", "system prompt", "",
@@ -198,7 +216,6 @@ constexpr Flag kFlags[] = {
   {"--tensor-parallel-size", "-tp", kValue, kUnsupported, kServe, "vLLM", "N", "one device for now", "1"},
   {"--pipeline-parallel-size", "-pp", kValue, kUnsupported, kServe, "vLLM", "N", "one device for now", "1"},
   {"--data-parallel-size", "-dp", kValue, kUnsupported, kServe, "vLLM", "N", "start one server per replica", "1"},
-  {"--device", "", kValue, kUnsupported, kAllCommands, "vLLM", "NAME", "the CPU is the device", "cpu"},
   {"--scheduling-policy", "", kValue, kUnsupported, kServe, "vLLM", "NAME", "requests run first come, first served", "fcfs"},
   {"--stream-interval", "", kValue, kUnsupported, kServe, "vLLM", "N", "every token is streamed", "1"},
   {"--max-num-partial-prefills", "", kValue, kUnsupported, kServe, "vLLM", "N", "", "1"},
@@ -210,6 +227,7 @@ constexpr Flag kFlags[] = {
   {"--tokenizer-mode", "", kValue, kUnsupported, kServe, "vLLM", "NAME", "", "auto"},
   {"--uds", "", kValue, kUnsupported, kServe, "vLLM", "PATH", "use --host and --port"},
   {"--tokenizer-revision", "", kValue, kUnsupported, kServe, "vLLM", "NAME", "give --tokenizer a directory"},
+  {"--cpu-offload-gb", "", kValue, kUnsupported, kServe, "vLLM", "GIB", "weights lie whole in the device's memory", "0"},
   {"--kv-offloading-size", "", kValue, kUnsupported, kServe, "vLLM", "GIB", ""},
   {"--kv-offloading-backend", "", kValue, kUnsupported, kServe, "vLLM", "NAME", ""},
   {"--kv-transfer-config", "", kValue, kUnsupported, kServe, "vLLM", "JSON", ""},
@@ -247,14 +265,14 @@ constexpr Flag kFlags[] = {
   {"--allow-credentials", "", kSwitch, kUnsupported, kServe, "vLLM", "", "browsers send no cookies to this server"},
   {"--limit-mm-per-prompt", "", kValue, kIgnored, kServe, "vLLM", "JSON", "the models are text only"},
   {"--mm-processor-kwargs", "", kValue, kIgnored, kServe, "vLLM", "JSON", "the models are text only"},
-  {"--gpu-memory-utilization", "", kValue, kIgnored, kServe, "vLLM", "X", "the KV cache lies in host memory; size it with --kv-cache-memory-bytes"},
   {"--prefix-caching-hash-algo", "", kValue, kIgnored, kServe, "vLLM", "NAME", "a hit is confirmed by comparing tokens, so the hash does not matter"},
   {"--swap-space", "", kValue, kIgnored, kServe, "vLLM", "GIB", "preempted requests are recomputed, not swapped"},
-  {"--cpu-offload-gb", "", kValue, kIgnored, kServe, "vLLM", "GIB", "the weights are in host memory already", "0"},
-  {"--enforce-eager", "", kSwitch, kIgnored, kServe, "vLLM", "", "nothing is compiled or captured on the CPU"},
-  {"--compilation-config", "-O", kValue, kIgnored, kServe, "vLLM", "JSON", "nothing is compiled or captured on the CPU"},
-  {"--max-seq-len-to-capture", "", kValue, kIgnored, kServe, "vLLM", "N", "nothing is captured on the CPU"},
-  {"--async-scheduling", "", kSwitch, kIgnored, kServe, "vLLM", "", "a step computes in place on the CPU, so there is nothing to overlap"},
+  {"--compilation-config", "-O", kValue, kIgnored, kServe, "vLLM", "JSON", "nothing is compiled, and graphs are captured on their own; --enforce-eager: none"},
+  {"--max-seq-len-to-capture", "", kValue, kIgnored, kServe, "vLLM", "N", "graphs of decode steps hold any length"},
+  {"--cudagraph-capture-sizes", "", kList, kIgnored, kServe, "vLLM", "N...", "graphs are captured for all sizes up to --max-num-seqs"},
+  {"--max-cudagraph-capture-size", "", kValue, kIgnored, kServe, "vLLM", "N", "graphs are captured for all sizes up to --max-num-seqs"},
+  {"--cuda-graph-sizes", "", kList, kIgnored, kServe, "vLLM", "N...", "graphs are captured for all sizes up to --max-num-seqs"},
+  {"--async-scheduling", "", kSwitch, kIgnored, kServe, "vLLM", "", "it is always so on a GPU, and on the CPU there is nothing to overlap"},
   {"--trust-remote-code", "", kSwitch, kIgnored, kAllCommands, "vLLM", "", "no Python is run"},
   {"--hf-token", "", kValue, kIgnored, kServe, "vLLM", "TOKEN", "nothing is downloaded; `hf download` takes the token"},
   {"--disable-uvicorn-access-log", "", kSwitch, kIgnored, kServe, "vLLM", "", "there is no access log unless --enable-log-requests"},

@@ -25,6 +25,9 @@ enum class FlagStatus { kHonoured, kUnsupported, kIgnored };
 inline constexpr unsigned kServe = 1, kRun = 2, kBench = 4;
 inline constexpr unsigned kAllCommands = kServe | kRun | kBench;
 
+// Heading of the flags that only a CUDA device heeds.
+inline constexpr std::string_view kGpuGroup = "GPU";
+
 struct FlagValue {
   bool on = true;                   // of a switch
   std::vector<std::string> values;  // of a list

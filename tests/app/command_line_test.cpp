@@ -10,6 +10,7 @@
 
 #include "app/flags.h"
 #include "base/file.h"
+#include "tensor/cuda.h"
 
 namespace donar::app {
 namespace {
@@ -84,6 +85,10 @@ TEST(CommandLine, defaults_are_a_local_server_with_an_own_choice_of_model) {
   EXPECT_EQ(o.model, "");
   EXPECT_EQ(o.server.host, "127.0.0.1");
   EXPECT_EQ(o.server.port, 8000);
+  EXPECT_TRUE(o.server.allowed_hosts.empty());
+  EXPECT_THAT(
+      parse({"serve", "m", "--allowed-hosts", "a.example", "b"}).options.server.allowed_hosts,
+      ElementsAre("a.example", "b"));
   EXPECT_EQ(o.engine.kv_dtype, DType::kBF16);
   EXPECT_THAT(o.server.allowed_origins, IsEmpty());
 }
@@ -134,11 +139,40 @@ TEST(CommandLine, a_value_that_changes_nothing_is_accepted_quietly) {
 }
 
 TEST(CommandLine, ignored_flags_warn_once_with_the_reason) {
-  const CommandLine line = parse(
-      {"serve", "m", "--enforce-eager", "--gpu-memory-utilization", "0.9", "--trust-remote-code"});
-  ASSERT_EQ(line.warnings.size(), 3u);
+  const CommandLine line = parse({"serve", "m", "--max-log-len", "5", "--trust-remote-code"});
+  ASSERT_EQ(line.warnings.size(), 2u);
   for (const std::string& warning : line.warnings)
     EXPECT_THAT(warning, HasSubstr("is ignored because"));
+}
+
+TEST(CommandLine, flags_of_the_gpu_are_honoured_or_warned_about_on_the_cpu) {
+  const std::vector<std::string> flags = {"--enforce-eager", "--gpu-memory-utilization", "0.5",
+                                          "--batch-invariant"};
+  std::vector<std::string> words = {"serve", "m", "--device", "cuda:1"};
+  words.insert(words.end(), flags.begin(), flags.end());
+  const CommandLine cuda = parse(words);
+  EXPECT_EQ(cuda.options.device, "cuda:1");
+  EXPECT_TRUE(cuda.options.engine.enforce_eager);
+  EXPECT_TRUE(cuda.options.engine.batch_invariant);
+  EXPECT_EQ(cuda.options.engine.gpu_memory_utilization, 0.5);
+  EXPECT_EQ(cuda.warnings.size(), kCuda ? 0u : 3u);
+  words[3] = "cpu";
+  const CommandLine cpu = parse(words);
+  ASSERT_EQ(cpu.warnings.size(), 3u);
+  for (const std::string& warning : cpu.warnings)
+    EXPECT_THAT(warning, HasSubstr("is ignored because"));
+}
+
+TEST(CommandLine, devices_are_named_as_they_are_counted) {
+  for (const std::string name : {"auto", "cpu", "cuda", "cuda:0", "cuda:7"})
+    EXPECT_EQ(parse({"serve", "m", "--device", name}).options.device, name);
+  EXPECT_EQ(parse({"serve", "m"}).options.device, "auto");
+  for (const std::string name : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:N", "tpu"})
+    EXPECT_THAT(error_of({"serve", "m", "--device", name}), HasSubstr("--device: ")) << name;
+  for (const std::string share : {"0", "1.5", "-1", "x"})
+    EXPECT_THAT(error_of({"serve", "m", "--gpu-memory-utilization", share}),
+                HasSubstr("--gpu-memory-utilization: "))
+        << share;
 }
 
 TEST(CommandLine, dotted_json_keys_belong_to_their_flag) {
@@ -240,7 +274,7 @@ TEST_F(ConfigFileTest, keys_are_flags_and_the_command_line_wins) {
   write(
       "# a comment\n---\nmodel: org/name  # trailing\nport: 9001\nmax_model_len: "
       "32K\nenable-prefix-caching: false\n"
-      "served-model-name: [a, \"b, c\"]\napi-key:\n  - 'k''1'\n  - k2\nenforce-eager: "
+      "served-model-name: [a, \"b, c\"]\napi-key:\n  - 'k''1'\n  - k2\ntrust-remote-code: "
       "true\nenable-chunked-prefill: true\n");
   const CommandLine line = parse({"serve", "--config", path_, "--port", "9002"});
   EXPECT_EQ(line.options.model, "org/name");
