@@ -53,7 +53,44 @@ Result<void> take_device(const Options& options, Device device, Session& session
   return {};
 }
 
-Result<model::Weights> load_weights(const Options& options, const Device& device, Memory& memory,
+engine::CudaTarget cuda_target(const Session& session, Memory& memory) {
+  if (!session.device.cuda) return {};
+  return {&*session.device.cuda, session.device.limit, &memory.host};
+}
+
+Result<model::Weights> load_on_cpu(MemoryLedger& ledger, const model::ModelFiles& files,
+                                   const model::LoadOptions& load, int threads) {
+  ThreadPool pool(threads);
+  Result<Buffer> scratch = Buffer::allocate(ledger, MemoryUse::kStaging, kLoadScratchBytes);
+  if (!scratch) return forward_error(scratch);
+  Arena arena(std::move(*scratch));
+  Exec ex;
+  ex.isa = detect_cpu_isa();
+  ex.pool = &pool;
+  ex.arena = &arena;
+  return model::load_weights(ex, ledger, files, load);
+}
+
+// Looks first whether all of it fits, so that nobody waits for weights that are of no use.
+Result<model::Weights> load_on_cuda(const Options& options, const Session& session, Memory& memory,
+                                    const model::ModelFiles& files,
+                                    const model::LoadOptions& load) {
+  const Result<DType> dtype = model::cuda_dtype(files, load);
+  if (!dtype) return tl::unexpected<Error>(dtype.error());
+  const CudaStream stream = CudaStream::create(*session.device.cuda);
+  Exec ex;
+  ex.device = DeviceType::kCuda;
+  ex.cuda = &stream.exec();
+  ex.activation = *dtype;
+  const Result<model::Weights> planned = model::plan_weights(ex, files, load);
+  if (!planned) return tl::unexpected<Error>(planned.error());
+  Result<void> fits = engine::Engine::check_fits(*memory.cuda, session.config, *planned,
+                                                 options.engine, cuda_target(session, memory));
+  if (!fits) return forward_error(fits);
+  return model::load_weights(ex, *memory.cuda, files, load, &memory.host);
+}
+
+Result<model::Weights> load_weights(const Options& options, const Session& session, Memory& memory,
                                     const model::ModelFiles& files, int threads,
                                     const SessionCallbacks& callbacks) {
   model::LoadOptions load = options.load;
@@ -62,26 +99,10 @@ Result<model::Weights> load_weights(const Options& options, const Device& device
     if (callbacks.on_progress)
       callbacks.on_progress({"weights", done, total, seconds_since(begin)});
   };
-  Exec ex;
   if constexpr (kCuda) {
-    if (device.cuda) {
-      const Result<DType> dtype = model::cuda_dtype(files, load);
-      if (!dtype) return tl::unexpected<Error>(dtype.error());
-      const CudaStream stream = CudaStream::create(*device.cuda);
-      ex.device = DeviceType::kCuda;
-      ex.cuda = &stream.exec();
-      ex.activation = *dtype;
-      return model::load_weights(ex, *memory.cuda, files, load, &memory.host);
-    }
+    if (session.device.cuda) return load_on_cuda(options, session, memory, files, load);
   }
-  ThreadPool pool(threads);
-  ex.pool = &pool;
-  Result<Buffer> scratch = Buffer::allocate(memory.host, MemoryUse::kStaging, kLoadScratchBytes);
-  if (!scratch) return forward_error(scratch);
-  Arena arena(std::move(*scratch));
-  ex.isa = detect_cpu_isa();
-  ex.arena = &arena;
-  return model::load_weights(ex, memory.host, files, load);
+  return load_on_cpu(memory.host, files, load, threads);
 }
 
 // On CUDA keys and values have the 16-bit type of the weights.
@@ -128,7 +149,7 @@ Result<Session> open(const Options& options, Memory& memory, const SessionCallba
   const int threads = step_threads(options);
   const TimePoint weights_begin = Clock::now();
   Result<model::Weights> weights =
-      load_weights(options, session.device, memory, *files, threads, callbacks);
+      load_weights(options, session, memory, *files, threads, callbacks);
   if (!weights) return forward_error(weights);
   session.weights_seconds = seconds_since(weights_begin);
   session.weight_bytes = weights->bytes;
@@ -136,15 +157,10 @@ Result<Session> open(const Options& options, Memory& memory, const SessionCallba
 
   const TimePoint engine_begin = Clock::now();
   if (callbacks.on_progress) callbacks.on_progress({"warm-up", 0, 0, 0.0});
-  session.kv_dtype = options.engine.kv_dtype;
-  engine::CudaTarget target;
-  if (session.device.cuda) {
-    target = {&*session.device.cuda, session.device.limit, &memory.host};
-    session.kv_dtype = cache_dtype(*weights);
-  }
+  session.kv_dtype = session.device.cuda ? cache_dtype(*weights) : options.engine.kv_dtype;
   Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::create(
       memory.of_model(), session.config, std::move(*weights), options.engine, threads,
-      session.text.tokenizer->vocab_size(), callbacks.stats, target);
+      session.text.tokenizer->vocab_size(), callbacks.stats, cuda_target(session, memory));
   if (!engine) return forward_error(engine);
   session.engine = std::move(*engine);
   session.engine_seconds = seconds_since(engine_begin);

@@ -35,6 +35,11 @@ class Engine : public EngineApi {
                                                 const EngineConfig& engine_config, int threads,
                                                 int64_t tokenizer_vocab, StatsListener* listener,
                                                 const CudaTarget& cuda = {});
+  // Whether create will find room on a CUDA device, for weights whose sizes are planned
+  // (model::plan_weights): asked before they are loaded.
+  static Result<void> check_fits(MemoryLedger& ledger, const model::ModelConfig& config,
+                                 const model::Weights& planned, const EngineConfig& engine_config,
+                                 const CudaTarget& cuda);
   // For tests: any runner, a KV cache of num_blocks blocks, no model.
   static std::unique_ptr<Engine> create_with_runner(std::unique_ptr<StepRunner> runner,
                                                     const EngineConfig& engine_config,

@@ -61,15 +61,9 @@ uint64_t available_bytes(const MemoryLedger& ledger) {
 }
 
 // Keys and values are of the type that the kernels compute in.
-DType cuda_kv_dtype([[maybe_unused]] const model::Weights& weights,
-                    [[maybe_unused]] const EngineConfig& asked) {
-  if constexpr (kCuda) {
-    const DType dtype = cuda_activation(weights);
-    if (asked.kv_dtype == DType::kF32)
-      log_warn("the KV cache is in {}: float32 is for the CPU", dtype_name(dtype));
-    return dtype;
-  }
-  return asked.kv_dtype;
+DType cuda_kv_dtype([[maybe_unused]] const model::Weights& weights) {
+  if constexpr (kCuda) return cuda_activation(weights);
+  return DType::kBF16;
 }
 
 // The part of Engine::create that depends on the device.
@@ -80,12 +74,12 @@ struct Creation {
   int64_t tokenizer_vocab;
   const CudaTarget& cuda;
 
-  // The weights are in memory already.
-  KvBudget budget() const {
+  // On the CPU the weights are in memory already.
+  KvBudget budget(const model::Weights& weights) const {
     KvBudget budget;
     if (cuda.device) {
       budget.limit = cuda.limit;
-      budget.weight_bytes = ledger.total();
+      budget.weight_bytes = weights.bytes;
       return budget;
     }
     budget.limit.bytes =
@@ -140,6 +134,15 @@ struct Creation {
     return 0;
   }
 
+  uint64_t bytes_per_block(const model::ModelConfig& model) const {
+    return kv::KvStore::bytes_per_block(model::Decoder::kv_layers(model, config.kv_dtype));
+  }
+  Result<KvSize> size(const model::ModelConfig& model, const model::Weights& weights) const {
+    return size_kv_cache(
+        config, model.max_position, bytes_per_block(model), budget(weights),
+        [&](int64_t max_model_len) { return workspace_bytes(model, weights, max_model_len); });
+  }
+
   Result<std::unique_ptr<StepRunner>> runner(const model::ModelConfig& model,
                                              const model::Weights& weights,
                                              const KvSize& size) const {
@@ -172,6 +175,16 @@ struct Creation {
   }
 };
 
+Result<EngineConfig> resolve(const EngineConfig& asked, const model::Weights& weights, int threads,
+                             const CudaTarget& cuda) {
+  EngineConfig config = with_defaults(asked, cuda.device ? DeviceType::kCuda : DeviceType::kCpu);
+  if (Result<void> valid = validate_config(config); !valid) return forward_error(valid);
+  if (threads < 1)
+    return refuse("threads", fmt::format("threads must be at least 1, got {}", threads));
+  if (cuda.device) config.kv_dtype = cuda_kv_dtype(weights);
+  return config;
+}
+
 }  // namespace
 
 Engine::Impl::Impl(const EngineConfig& config, const RequestLimits& request_limits,
@@ -192,25 +205,28 @@ Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
 
 Engine::~Engine() { shutdown(std::chrono::milliseconds(0)); }
 
+Result<void> Engine::check_fits(MemoryLedger& ledger, const model::ModelConfig& config,
+                                const model::Weights& planned, const EngineConfig& asked,
+                                const CudaTarget& cuda) {
+  const Result<EngineConfig> resolved = resolve(asked, planned, /*threads=*/1, cuda);
+  if (!resolved) return tl::unexpected<Error>(resolved.error());
+  const Creation creation{ledger, *resolved, /*threads=*/1, /*tokenizer_vocab=*/0, cuda};
+  const Result<KvSize> size = creation.size(config, planned);
+  if (!size) return tl::unexpected<Error>(size.error());
+  return {};
+}
+
 Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::ModelConfig config,
                                                model::Weights weights, const EngineConfig& asked,
                                                int threads, int64_t tokenizer_vocab,
                                                StatsListener* listener, const CudaTarget& cuda) {
-  EngineConfig engine_config =
-      with_defaults(asked, cuda.device ? DeviceType::kCuda : DeviceType::kCpu);
-  if (Result<void> valid = validate_config(engine_config); !valid) return forward_error(valid);
-  if (threads < 1)
-    return refuse("threads", fmt::format("threads must be at least 1, got {}", threads));
-  if (cuda.device) engine_config.kv_dtype = cuda_kv_dtype(weights, asked);
-
-  const uint64_t bytes_per_block =
-      kv::KvStore::bytes_per_block(model::Decoder::kv_layers(config, engine_config.kv_dtype));
+  const Result<EngineConfig> resolved = resolve(asked, weights, threads, cuda);
+  if (!resolved) return tl::unexpected<Error>(resolved.error());
+  const EngineConfig& engine_config = *resolved;
+  if (cuda.device && asked.kv_dtype == DType::kF32)
+    log_warn("the KV cache is in {}: float32 is for the CPU", dtype_name(engine_config.kv_dtype));
   const Creation creation{ledger, engine_config, threads, tokenizer_vocab, cuda};
-  const Result<KvSize> size =
-      size_kv_cache(engine_config, config.max_position, bytes_per_block, creation.budget(),
-                    [&](int64_t max_model_len) {
-                      return creation.workspace_bytes(config, weights, max_model_len);
-                    });
+  const Result<KvSize> size = creation.size(config, weights);
   if (!size) return tl::unexpected<Error>(size.error());
   if (size->is_len_reduced && engine_config.max_model_len == 0) {
     log_warn(
@@ -220,6 +236,8 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
   }
   const SchedulerConfig scheduler =
       scheduler_config(engine_config, size->max_model_len, config.eos_tokens);
+  const uint64_t kv_bytes =
+      static_cast<uint64_t>(size->num_blocks) * creation.bytes_per_block(config);
   RequestLimits limits;
   limits.max_model_len = size->max_model_len;
   limits.vocab_size = config.vocab_size;
@@ -235,8 +253,8 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
       "KV cache: {} blocks of {} tokens in {}, {}; context {} tokens, {} sequences, {} tokens a "
       "step",
       size->num_blocks, kv::kBlockTokens, dtype_name(engine_config.kv_dtype),
-      format_bytes(static_cast<uint64_t>(size->num_blocks) * bytes_per_block), size->max_model_len,
-      scheduler.max_num_seqs, scheduler.max_num_batched_tokens);
+      format_bytes(kv_bytes), size->max_model_len, scheduler.max_num_seqs,
+      scheduler.max_num_batched_tokens);
   log_info("memory: {}", ledger.summary());
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
