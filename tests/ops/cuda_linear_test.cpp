@@ -2,11 +2,12 @@
 // every split, odd shapes, both 16-bit types; a row alone and among others bit for bit; chains in a
 // graph; and the packing on the device against the formats' reference.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "ops/cuda/decode_gemm.h"
+#include "ops/cuda/decode_maps.h"
 #include "ops/cuda/repack.h"
 #include "ops/linear.h"
 #include "ops/linear_plan.h"
@@ -66,6 +67,93 @@ std::string name_of(DType dtype, int64_t n, int64_t k, int64_t rows, const Linea
   return fmt::format("{} [{}, {}], {} rows, tiles of {}, {} splits{}", dtype_name(dtype), n, k,
                      rows, weight.tile_rows, weight.splits, weight.bias != nullptr ? ", bias" : "");
 }
+
+// ---- on the host: what ldmatrix and mma make of the lanes' addresses ----
+
+// Register i of lane l: two values of row l / 4 of the 8 x 8 matrix that lanes 8i to 8i + 7
+// address.
+using Registers = std::array<std::array<std::array<float, 2>, 32>, 4>;
+template <class Address>
+Registers ldmatrix(const std::vector<float>& shared, Address address) {
+  Registers registers{};
+  for (size_t i = 0; i < 4; ++i) {
+    for (size_t lane = 0; lane < 32; ++lane) {
+      const uint32_t row = address(static_cast<int>(8 * i + lane / 4));
+      EXPECT_EQ(row % 16, 0u);
+      for (size_t e = 0; e < 2; ++e) registers[i][lane][e] = shared.at(row / 2 + lane % 4 * 2 + e);
+    }
+  }
+  return registers;
+}
+
+// Adds A B to d[16][8], registers as PTX defines them for m16n8k16.
+void mma(float (&d)[16][8], const Registers& a, const Registers& b, size_t b_first) {
+  float left[16][16], right[16][8];
+  for (size_t lane = 0; lane < 32; ++lane) {
+    const size_t g = lane / 4, t = lane % 4;
+    for (size_t e = 0; e < 2; ++e) {
+      for (size_t i = 0; i < 4; ++i) left[g + i % 2 * 8][2 * t + e + i / 2 * 8] = a[i][lane][e];
+      for (size_t i = 0; i < 2; ++i) right[2 * t + e + i * 8][g] = b[b_first + i][lane][e];
+    }
+  }
+  for (size_t r = 0; r < 16; ++r) {
+    for (size_t c = 0; c < 8; ++c) {
+      for (size_t k = 0; k < 16; ++k) d[r][c] += left[r][k] * right[k][c];
+    }
+  }
+}
+
+TEST(DecodeMaps, lanes_get_the_operands_of_their_mma) {
+  const int64_t weight_rows = 32;
+  // Small whole numbers: sums are exact in every order.
+  const auto value = [](int64_t row, int64_t k) {
+    return static_cast<float>((row * 7 + k * 5 + row * k) % 9 - 4);
+  };
+  const auto tiled = [&](int64_t rows, int64_t seed) {
+    std::vector<float> values(static_cast<size_t>(rows * kTileK));
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t k = 0; k < kTileK; ++k)
+        values[static_cast<size_t>(tiled_offset(r, k, rows))] = value(r + seed, k);
+    }
+    return values;
+  };
+  const std::vector<float> weights = tiled(weight_rows, 0);
+  for (const bool deep : {true, false}) {
+    const std::vector<float> x = tiled(deep ? 8 : 32, 100);
+    for (int64_t tile = 0; tile < weight_rows / 16; ++tile) {
+      for (int64_t pair = 0; pair < (deep ? 1 : 2); ++pair) {
+        float d[2][16][8] = {};
+        Registers b{};
+        for (int k16 = 0; k16 < kTileK / cuda::kMmaK; ++k16) {
+          const Registers a = ldmatrix(weights, [&](int lane) {
+            return cuda::at_k16(
+                static_cast<uint32_t>(tile * 16 * cuda::kRowBytes) + cuda::weight_lane_offset(lane),
+                k16);
+          });
+          if (!deep || k16 % 2 == 0) {
+            b = ldmatrix(x, [&](int lane) {
+              return cuda::at_k16(cuda::x_lane_offset(lane, deep), k16) +
+                     static_cast<uint32_t>(pair * 16 * cuda::kRowBytes);
+            });
+          }
+          mma(d[0], a, b, deep ? static_cast<size_t>(k16 % 2 * 2) : 0);
+          if (!deep) mma(d[1], a, b, 2);
+        }
+        for (int64_t r = 0; r < 16; ++r) {
+          for (int64_t c = 0; c < (deep ? 8 : 16); ++c) {
+            float expected = 0;
+            for (int64_t k = 0; k < kTileK; ++k)
+              expected += value(tile * 16 + r, k) * value(pair * 16 + c + 100, k);
+            EXPECT_EQ(d[c / 8][r][c % 8], expected) << (deep ? "8" : "16") << " rows of x, tile "
+                                                    << tile << ", [" << r << ", " << c << "]";
+          }
+        }
+      }
+    }
+  }
+}
+
+// ---- on the device ----
 
 class CudaLinear : public CudaTest {
  protected:

@@ -2,13 +2,9 @@
 #pragma once
 
 #include "ops/cuda/common/mma16.cuh"
-#include "ops/cuda/common/tiled.h"
+#include "ops/cuda/decode_maps.h"
 
 namespace donar::ops::cuda {
-
-inline constexpr int kRowBytes = kTileK * 2;  // of x, and of 16-bit weights, in a k tile
-inline constexpr int kMmaRows = 16;
-inline constexpr int kMmaK = 16;
 
 // A weight format is a type like this one: the bytes of 16 rows by 64 columns, which lie one after
 // the other in a stage, and how a lane gets its A fragments from them. A format that unpacks loads
@@ -18,15 +14,14 @@ struct PlainTile {
   using Value = T;
   static constexpr int kBytes = kMmaRows * kRowBytes;
 
-  // ldmatrix wants lane l's address of row l % 16, k half l / 16.
   __device__ __forceinline__ PlainTile(uint32_t tile, int lane)
-      : address_(tile + lane % 16 * kRowBytes + ((lane / 16) ^ (lane % 8)) * 16) {}
+      : address_(tile + weight_lane_offset(lane)) {}
   __device__ __forceinline__ void fragment(uint32_t (&a)[4], int k16) const {
-    ldmatrix_x4(a, address_ ^ (k16 * kMmaK * 2));
+    ldmatrix_x4(a, at_k16(address_, k16));
   }
 
  private:
-  uint32_t address_;  // the swizzle is an exclusive or in bits 4 to 6, and so is a step along K
+  uint32_t address_;
 };
 
 template <int kRows>
@@ -41,9 +36,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kWarpTiles<kRows>][kRows 
   constexpr int kTiles = kWarpTiles<kRows>;
   // Of 8 rows one ldmatrix takes K of 32; of more it takes 16 rows and K of 16.
   constexpr bool kDeep = kRows == 8;
-  const int row = kDeep ? lane % 8 : lane % 8 + lane / 16 * 8;
-  const int slot = kDeep ? lane / 8 : lane / 8 % 2;
-  const uint32_t rows = x + row * kRowBytes + (slot ^ (lane % 8)) * 16;
+  const uint32_t rows = x + x_lane_offset(lane, kDeep);
   const Tile first(weights, lane);
   const Tile second(weights + (kTiles - 1) * Tile::kBytes, lane);
   constexpr int kSteps = kTileK / kMmaK;
@@ -53,7 +46,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kWarpTiles<kRows>][kRows 
 #pragma unroll
     for (int k16 = 0; k16 < kSteps; ++k16) {
       first.fragment(a[k16], k16);
-      if (!kDeep || k16 % 2 == 0) ldmatrix_x4(b[k16], rows ^ (k16 * kMmaK * 2));
+      if (!kDeep || k16 % 2 == 0) ldmatrix_x4(b[k16], at_k16(rows, k16));
     }
 #pragma unroll
     for (int k16 = 0; k16 < kSteps; ++k16) {
@@ -74,7 +67,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kWarpTiles<kRows>][kRows 
       second.fragment(a[1], k16);
 #pragma unroll
       for (int c = 0; c < kRows / 16; ++c)
-        ldmatrix_x4(b[c], (rows ^ (k16 * kMmaK * 2)) + c * 16 * kRowBytes);
+        ldmatrix_x4(b[c], at_k16(rows, k16) + c * 16 * kRowBytes);
 #pragma unroll
       for (int c = 0; c < kRows / 8; ++c) {
 #pragma unroll
