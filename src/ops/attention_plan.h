@@ -88,9 +88,9 @@ AttentionItemCounts plan_attention(const AttentionPlanLimits& limits,
                                    bool allow_prefill, AttentionItem* decode,
                                    AttentionItem* prefill);
 
-// The plan as paged_attention gets it on CUDA: device addresses, filled by the step's copy (never
-// by a kernel: attention reads items, counts and block tables before it waits for the kernel before
-// it). Unused on the CPU.
+// The plan as paged_attention gets it on CUDA: device addresses, items at multiples of 16 bytes.
+// Items and counts are brought by a copy, never by a kernel: attention reads them before it waits
+// for the kernel before it. Unused on the CPU.
 struct AttentionPlan {
   const AttentionItem* decode_items = nullptr;   // [capacity.decode]
   const AttentionItem* prefill_items = nullptr;  // [capacity.prefill]

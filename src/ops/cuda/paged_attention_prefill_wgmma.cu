@@ -3,8 +3,8 @@
 // they lie in the ring: keys with K (head_dim) contiguous, values with N (head_dim) contiguous.
 // While the tensor cores multiply the weights of one stage with its values, the warps work on the
 // softmax of the next stage, whose logits were asked for first.
-#include "ops/cuda/common/wgmma.cuh"
 #include "ops/cuda/paged_attention_prefill.cuh"
+#include "ops/cuda/paged_attention_wgmma.cuh"
 
 namespace donar::ops::cuda {
 
@@ -17,84 +17,6 @@ constexpr int kThreads = 3 * 128;
 
 constexpr int kLoaderRegisters = 88;
 constexpr int kComputeRegisters = 208;
-
-// The rows of values are the K side here ("MN-major" operand): atoms of 8 keys x 64 columns.
-//   leading byte offset: from one 64-column plane to the next
-//   stride byte offset:  from 8 keys to the next 8 keys, 1,024
-template <class C>
-__device__ __forceinline__ uint64_t value_descriptor(uint32_t address) {
-  constexpr uint64_t kPlaneBytes = C::kStageKeys * 128;
-  return uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | (kPlaneBytes >> 4) << 16 |
-         ((address >> 4) & 0x3fff);
-}
-
-// Lists of operands: only a macro can write them once for two types.
-// clang-format off
-#define DONAR_D4(J) "+f"(d[J][0]), "+f"(d[J][1]), "+f"(d[J][2]), "+f"(d[J][3])
-#define DONAR_D32(J)                                                                              \
-  DONAR_D4(J), DONAR_D4(J + 1), DONAR_D4(J + 2), DONAR_D4(J + 3), DONAR_D4(J + 4),                \
-      DONAR_D4(J + 5), DONAR_D4(J + 6), DONAR_D4(J + 7)
-#define DONAR_WGMMA_N64(TYPES)                                                                    \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPES " {"                                    \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"            \
-      "}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}\n"                                          \
-      : DONAR_D32(0)                                                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposed))
-#define DONAR_WGMMA_N128(TYPES)                                                                   \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPES " {"                                   \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "          \
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "          \
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"            \
-      "}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n}\n"                                          \
-      : DONAR_D32(0), DONAR_D32(8)                                                                \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposed))
-// clang-format on
-
-// d[64, 8 kCount] (+)= a[64, 16] b[16, 8 kCount]; kTransposed: N of b is contiguous.
-template <class T, int kTransposed, int kCount>
-__device__ __forceinline__ void wgmma_registers(float (&d)[kCount][4], const uint32_t (&a)[4],
-                                                uint64_t b, int accumulate) {
-  static_assert(kCount == 8 || kCount == 16, "64 or 128 columns");
-  constexpr bool kIsBf16 = std::is_same_v<T, __nv_bfloat16>;
-  if constexpr (kCount == 16 && kIsBf16) {
-    DONAR_WGMMA_N128("bf16.bf16");
-  } else if constexpr (kCount == 16) {
-    DONAR_WGMMA_N128("f16.f16");
-  } else if constexpr (kIsBf16) {
-    DONAR_WGMMA_N64("bf16.bf16");
-  } else {
-    DONAR_WGMMA_N64("f16.f16");
-  }
-}
-
-#undef DONAR_WGMMA_N128
-#undef DONAR_WGMMA_N64
-#undef DONAR_D32
-#undef DONAR_D4
-
-// Registers that products use behind the compiler's back: not read or written across this line.
-template <int kCount>
-__device__ __forceinline__ void hold(float (&d)[kCount][4]) {
-#pragma unroll
-  for (int j = 0; j < kCount; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(d[j][i])::"memory");
-  }
-}
-template <int kCount>
-__device__ __forceinline__ void hold(uint32_t (&a)[kCount][4]) {
-#pragma unroll
-  for (int j = 0; j < kCount; ++j) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(a[j][i])::"memory");
-  }
-}
 
 // Asks for the logits of a stage.
 template <class C>
@@ -113,7 +35,8 @@ __device__ __forceinline__ void ask_logits(float (&s)[C::kStageKeys / 8][4],
 template <class C>
 __device__ __forceinline__ void ask_values(float (&o)[C::kDims / 8][4],
                                            uint32_t (&p)[C::kStageKeys / 16][4], uint32_t stage) {
-  const uint64_t values = value_descriptor<C>(stage + AttentionShared<C>::kMatrixBytes);
+  const uint64_t values =
+      wgmma_descriptor_n(stage + AttentionShared<C>::kMatrixBytes, C::kStageKeys * 128);
 #pragma unroll
   for (int k = 0; k < C::kStageKeys / 16; ++k)
     wgmma_registers<typename C::T, 1>(o, p[k], values + wgmma_step(k * 16 * 128), 1);

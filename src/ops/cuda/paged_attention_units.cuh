@@ -309,7 +309,8 @@ struct AttentionLoader {
     }
   }
 
-  // Items, counts and block tables come with the step's copy: they may be read before the wait.
+  // Items and counts come with the step's copy: they may be read before the wait. Block tables may
+  // have been changed by a kernel.
   __device__ __forceinline__ void run(int item_tile) {
     const int tiles = max_tiles<C>(params, item_tile);
     const UnitOrder order = {*params.count * params.kv_heads * tiles};
@@ -336,9 +337,9 @@ struct AttentionLoader {
         unit.num_splits = given(mine.num_splits);
         unit.partial = given(mine.partial);
         unit.counter = given(mine.counter);
-        read_ids(unit, unit.key_begin / kCacheBlockTokens);
         if (!waited) pdl_wait();
         waited = true;
+        read_ids(unit, unit.key_begin / kCacheBlockTokens);
         int key = unit.key_begin / C::kStageKeys * C::kStageKeys;
         load_stage(unit, key);  // on its way while addresses of queries are computed
         publish(unit);
