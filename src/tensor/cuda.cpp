@@ -28,6 +28,16 @@ CudaDevice describe(int ordinal) {
   return device;
 }
 
+// The run time calls a missing driver one of too old a version.
+std::string driver_fault(cudaError_t code) {
+  int driver = 0, needed = 0;
+  if (code != cudaErrorInsufficientDriver) return cudaGetErrorString(code);
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "none is installed";
+  if (cudaRuntimeGetVersion(&needed) != cudaSuccess) return cudaGetErrorString(code);
+  return fmt::format("it is for CUDA {}.{}, and this program needs {}.{}: update the driver",
+                     driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
+}
+
 }  // namespace
 
 void throw_cuda_error(int code, const char* call) {
@@ -41,7 +51,7 @@ Result<std::vector<CudaDevice>> cuda_devices() {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaErrorNoDevice) return std::vector<CudaDevice>{};
   if (code != cudaSuccess)
-    return fail(ErrorCode::kUnavailable, "no usable CUDA driver: {}", cudaGetErrorString(code));
+    return fail(ErrorCode::kUnavailable, "no usable NVIDIA driver: {}", driver_fault(code));
   std::vector<CudaDevice> devices;
   for (int i = 0; i < count; ++i) devices.push_back(describe(i));
   return devices;
