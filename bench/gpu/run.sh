@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
   cat <<TXT
-bench/gpu/run.sh [--bundle DIR] [--out DIR] [--filter GTEST_FILTER] [--flags "FLAGS OF donar serve"] STAGE...
+bench/gpu/run.sh [--bundle DIR] [--out DIR] [--filter GTEST_FILTER] [--flags "FLAGS OF donar serve"] [--model MODEL] [--text FILE] STAGE...
   doctor     what the machine has
   tests      the CUDA tests of every test binary (--filter chooses; default: those whose suite begins with Cuda)
   sanitize   the same under compute-sanitizer: memcheck, then racecheck
@@ -17,18 +17,21 @@ bench/gpu/run.sh [--bundle DIR] [--out DIR] [--filter GTEST_FILTER] [--flags "FL
   start      start to /health 200 with dummy weights      load-file  with 16 GB on disk, cached and cold (wants 17 GB in --out)
   cycles     20 starts and stops; memory before and after
   torch      logits and greedy tokens against transformers (python3 with torch)
+  devices    the CPU against the GPU, teacher-forced: --model MODEL --text FILE
   table      = decode streams prompt load ttft small qwen start
 DIR: dist/donar, and gpu-results for the logs and JSON lines.
 TXT
 }
 
-bundle=dist/donar out=gpu-results filter='Cuda*' flags="" stages=()
+bundle=dist/donar out=gpu-results filter='Cuda*' flags="" model="" text="" stages=()
 while [ $# -gt 0 ]; do
   case $1 in
     --bundle) bundle=${2:?} && shift 2 ;;
     --out) out=${2:?} && shift 2 ;;
     --filter) filter=${2:?} && shift 2 ;;
     --flags) flags=${2?} && shift 2 ;;
+    --model) model=${2:?} && shift 2 ;;
+    --text) text=${2:?} && shift 2 ;;
     -h | --help) usage && exit 0 ;;
     table) stages+=(decode streams prompt load ttft small qwen start) && shift ;;
     *) stages+=("$1") && shift ;;
@@ -96,7 +99,9 @@ for stage in "${stages[@]}"; do
       done
       ;;
     torch)
-      check torch python3 "$here/compare_torch.py" --donar "$bundle/donar" --out "$out" ;;
+      check torch python3 "$here/compare_torch.py" --donar "$bundle/donar" --out "$out" --donar-flags="$flags" ;;
+    devices)
+      check devices python3 "$here/compare_devices.py" --donar "$bundle/donar" --out "$out" --model "$model" --text "$text" ;;
     decode | streams | prompt | load | ttft | small | qwen | start | load-file | cycles)
       check "$stage" python3 "$here/serve_bench.py" --bundle "$bundle" --out "$out" --donar-flags="$flags" "$stage" ;;
     *) usage >&2 && exit 2 ;;

@@ -63,11 +63,14 @@ class Server:
     def get(self, path):
         return self._request("GET", path)
 
-    def complete(self, body, timeout_s=600):
-        status, text = self._request("POST", "/v1/completions", json.dumps(body), timeout_s)
+    def post(self, path, body, timeout_s=600):
+        status, text = self._request("POST", path, json.dumps(body), timeout_s)
         if status != 200:
-            raise RuntimeError(f"/v1/completions answers {status}: {text[:300]!r}")
+            raise RuntimeError(f"{path} answers {status}: {text[:300]!r}")
         return json.loads(text)
+
+    def complete(self, body):
+        return self.post("/v1/completions", body)
 
     def metrics(self, name):
         """Values of a metric by the text of its labels."""
