@@ -41,7 +41,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--reference", default="cpu")
-    parser.add_argument("--reference-flags", default="")
+    parser.add_argument("--reference-flags", default="--dtype float32 --kv-cache-dtype float32")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--device-flags", default="")
     args = parser.parse_args()
