@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "model/rope.h"
@@ -186,8 +187,12 @@ Decoder::Places Decoder::places(const Exec& ex, const ModelConfig& config, const
     return begin;
   };
   const auto activation = [&](int64_t k) { return ops::activation_bytes(ex.device, max_rows, k); };
+  // Found by trying every number of rows: once, since layers are of the same shapes.
+  std::map<std::pair<int64_t, int64_t>, int64_t> known;
   const auto output = [&](const quant::LinearGroup& group) {
-    return ops::linear_output_bytes(ex, group, max_rows);
+    const auto [found, is_new] = known.try_emplace({group.n(), group.k()});
+    if (is_new) found->second = ops::linear_output_bytes(ex, group, max_rows);
+    return found->second;
   };
   int64_t delta_bytes = 0, qkv_bytes = 0;
   for (const LayerWeights& layer : weights.layers) {
