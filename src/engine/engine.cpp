@@ -12,6 +12,7 @@
 namespace donar::engine {
 
 Result<void> Engine::Impl::run() {
+  std::vector<Update> published;  // empty: its memory is used again
   while (take_inbox(/*block=*/scheduler.idle() && scheduler.num_in_flight() == 0)) {
     publish(scheduler.take_cancelled());
     const StepPlan& plan = scheduler.schedule();  // host data only; counts tokens in flight
@@ -23,9 +24,9 @@ Result<void> Engine::Impl::run() {
       clock.collected();
       if (!result) return forward_error(result);
       const bool is_graph = result->is_graph;
-      std::vector<Update> updates = scheduler.commit(std::move(*result));
+      std::vector<Update> updates = scheduler.commit(std::move(*result), std::move(published));
       report_step(is_graph);
-      publish(std::move(updates));
+      published = publish(std::move(updates));
     }
   }
   return {};
@@ -82,8 +83,8 @@ void Engine::Impl::admit(std::unique_ptr<ActiveRequest> request) {
   DONAR_CHECK(added.has_value(), "submit let through: {}", added.error().message);
 }
 
-void Engine::Impl::publish(std::vector<Update> updates) {
-  if (updates.empty()) return;
+std::vector<Update> Engine::Impl::publish(std::vector<Update> updates) {
+  if (updates.empty()) return updates;
   update_gauges();  // whoever sees a request's end sees its blocks at home
   for (Update& update : updates) {
     ActiveRequest& request = *update.request;
@@ -96,6 +97,8 @@ void Engine::Impl::publish(std::vector<Update> updates) {
     request.stream->push(std::move(update.event));
     if (update.finished) request.stream->close(request.timing);
   }
+  updates.clear();
+  return updates;
 }
 
 EngineGauges Engine::Impl::update_gauges() {

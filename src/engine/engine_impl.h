@@ -27,7 +27,7 @@ struct Engine::Impl {
   Result<void> launch(const StepPlan& plan);
   bool take_inbox(bool block);  // false: the engine is to stop
   void admit(std::unique_ptr<ActiveRequest> request);
-  void publish(std::vector<Update> updates);
+  std::vector<Update> publish(std::vector<Update> updates);  // cleared, for its memory
   EngineGauges update_gauges();
   void report_step(bool is_graph);
   void report_gauges();

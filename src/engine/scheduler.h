@@ -65,7 +65,8 @@ class Scheduler {
 
   // Appends what the oldest step in flight drew, and ends, frees and publishes what follows from
   // it.
-  std::vector<Update> commit(StepResult result);
+  // `recycled`: an old list, for its memory.
+  std::vector<Update> commit(StepResult result, std::vector<Update> recycled = {});
 
   // Ends what readers have cancelled since the last call.
   std::vector<Update> take_cancelled();

@@ -8,14 +8,15 @@
 
 namespace donar::engine {
 
-std::vector<Update> Scheduler::commit(StepResult result) {
+std::vector<Update> Scheduler::commit(StepResult result, std::vector<Update> recycled) {
   DONAR_CHECK(num_in_flight_ > 0);
   StepPlan& plan = plan_in_flight(0);
   DONAR_CHECK(static_cast<int>(result.sampled.size()) == plan.num_samples,
               "{} tokens for {} sampling lines", result.sampled.size(), plan.num_samples);
   first_plan_ = (first_plan_ + 1) % plans_.size();
   --num_in_flight_;
-  std::vector<Update> updates;
+  std::vector<Update> updates = std::move(recycled);
+  updates.clear();
   updates.reserve(plan.lines.size());
   size_t next_sample = 0;
   for (size_t i = 0; i < plan.lines.size(); ++i) {
