@@ -14,6 +14,7 @@ namespace donar::engine::test {
 
 struct ChoiceOutput {
   std::vector<int32_t> tokens;
+  std::vector<PositionLogprobs> logprobs;
   FinishReason finish = FinishReason::kNone;
   TokenEvent last;
 };
@@ -32,6 +33,8 @@ class SchedulerHarness {
  public:
   SchedulerHarness(const SchedulerConfig& config, int64_t num_blocks, int depth = 0)
       : config_(config), scheduler(config, num_blocks), runner(num_blocks, depth) {}
+  // Steps run there instead of on the fake model.
+  void run_on(StepRunner& other) { stepper_ = &other; }
 
   static SchedulerConfig config() {
     SchedulerConfig config;
@@ -67,13 +70,13 @@ class SchedulerHarness {
     plan_sizes.clear();
     for (const PlanLine& line : plan.lines) plan_sizes.push_back(line.num_tokens);
     if (!plan.empty()) {
-      EXPECT_TRUE(runner.launch(plan).has_value());
+      EXPECT_TRUE(stepper_->launch(plan).has_value());
     }
     num_computed_tokens += plan.num_tokens;
     num_preemptions = num_hits = 0;
-    const int depth = plan.empty() ? 0 : runner.depth();
+    const int depth = plan.empty() ? 0 : stepper_->depth();
     while (scheduler.num_in_flight() > depth) {
-      Result<StepResult> result = runner.collect();
+      Result<StepResult> result = stepper_->collect();
       take(scheduler.commit(std::move(*result)));
       scheduler.check_integrity();
       num_preemptions += scheduler.step_stats().preemptions;
@@ -104,6 +107,8 @@ class SchedulerHarness {
       EXPECT_EQ(choice.finish, FinishReason::kNone) << "an event after the last one";
       choice.tokens.insert(choice.tokens.end(), update.event.tokens.begin(),
                            update.event.tokens.end());
+      choice.logprobs.insert(choice.logprobs.end(), update.event.logprobs.begin(),
+                             update.event.logprobs.end());
       choice.finish = update.event.finish;
       if (!update.event.prompt_logprobs.empty()) {
         EXPECT_TRUE(submitted.prompt_logprobs.empty());
@@ -164,6 +169,9 @@ class SchedulerHarness {
   std::vector<int> plan_sizes;  // tokens per line of the last step
   int num_computed_tokens = 0;
   int num_preemptions = 0, num_hits = 0;  // of the steps that the last turn committed
+
+ private:
+  StepRunner* stepper_ = &runner;
 };
 
 }  // namespace donar::engine::test
