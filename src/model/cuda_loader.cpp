@@ -9,11 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "model/packer.h"
-#include "model/read_plan.h"
-#include "ops/cuda/fill_random.h"
-#include "ops/cuda/repack.h"
-#include "ops/random_value.h"
 #include "tensor/cuda.h"
 
 namespace donar::model {
@@ -111,23 +106,6 @@ class VectorStaging {
   uint64_t begin_ = 0;
 };
 
-void repack(const Piece& piece, const std::byte* staged, std::byte* weights, const CudaExec& exec) {
-  const LoadItem& item = *piece.item;
-  ops::cuda::RepackParams params;
-  params.stored = staged;
-  params.packed = weights + item.place;
-  params.format = item.stored;
-  params.bf16 = item.packed == quant::Format::kBF16;
-  params.k = item.k;
-  params.row_begin = piece.row_begin;
-  params.rows = piece.rows;
-  params.tile_rows = item.tile_rows;
-  params.first_row = item.first_row;
-  params.gate_or_up = item.gate_or_up;
-  params.head_rows = item.permuted_heads > 0 ? item.head_rows() : 0;
-  ops::cuda::repack(params, exec);
-}
-
 Result<void> stream_to_cuda(const Exec& ex, LoadLedgers ledgers, const ModelFiles& files,
                             const LoadPlan& plan, const LoadOptions& options, std::byte* weights) {
   Result<ReadPlan> reads =
@@ -174,7 +152,7 @@ Result<void> stream_to_cuda(const Exec& ex, LoadLedgers ledgers, const ModelFile
     for (auto it = first; it != piece; ++it) {
       done_bytes += it->bytes();
       if (it->item->is_vector) continue;
-      repack(*it, staged, weights, lane.stream.exec());
+      ops::cuda::repack(repack_params(*it, staged, weights), lane.stream.exec());
       staged += align(it->bytes());
     }
     if (options.on_progress) options.on_progress(done_bytes, plan.stored_bytes);
@@ -199,17 +177,7 @@ Result<void> make_dummy_weights(const Exec& ex, LoadLedgers ledgers, const LoadP
       pack_dummy_vector(item, dummy_seed(i), vectors->at(item));
       continue;
     }
-    ops::cuda::FillRandomParams params;
-    params.packed = weights + item.place;
-    params.bf16 = item.packed == quant::Format::kBF16;
-    params.n = item.n;
-    params.k = item.k;
-    params.tile_rows = item.tile_rows;
-    params.first_row = item.first_row;
-    params.gate_or_up = item.gate_or_up;
-    params.seed = dummy_seed(i);
-    params.scale = ops::random_scale(item.dummy_spread);
-    ops::cuda::fill_random(params, stream.exec());
+    ops::cuda::fill_random(fill_params(item, i, weights), stream.exec());
   }
   vectors->upload(weights, stream);
   stream.wait();

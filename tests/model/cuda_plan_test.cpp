@@ -2,8 +2,7 @@
 // lands where the model wants it, nothing else is touched, and the 16-bit type is the checkpoint's.
 #include <gtest/gtest.h>
 
-#include "model/packer.h"
-#include "model/read_plan.h"
+#include "model/cuda_loader.h"
 #include "tests/model/cuda_weights.h"
 #include "tests/model/runner.h"
 
@@ -28,15 +27,37 @@ void carry_out(const ModelFiles& files, const LoadPlan& plan, DType activation,
       continue;
     }
     ASSERT_LT(item.place, plan.matrix_bytes);
-    std::vector<float> values(static_cast<size_t>(item.k));
-    for (int64_t i = 0; i < piece.rows; ++i) {
-      quant::unpack_row(item.stored, stored.data() + i * item.stored_row_bytes(), item.k,
+    const ops::cuda::RepackParams params = repack_params(piece, stored.data(), weights);
+    EXPECT_EQ(params.bf16, activation == DType::kBF16);
+    auto* packed = static_cast<uint16_t*>(params.packed);
+    std::vector<float> values(static_cast<size_t>(params.k));
+    for (int64_t i = 0; i < params.rows; ++i) {
+      quant::unpack_row(params.format, stored.data() + i * item.stored_row_bytes(), params.k,
                         values.data());
-      const int64_t row = item.packed_row_of_stored(piece.row_begin + i);
-      for (int64_t k = 0; k < item.k; ++k)
-        reinterpret_cast<uint16_t*>(
-            weights + item.place)[ops::tiled_weight_offset(row, k, item.k, item.tile_rows)] =
+      const int64_t row = params.packed_row(i);
+      for (int64_t k = 0; k < params.k; ++k)
+        packed[ops::tiled_weight_offset(row, k, params.k, params.tile_rows)] =
             bits_of(values[static_cast<size_t>(k)], activation);
+    }
+  }
+}
+
+// And made-up weights.
+void carry_out_dummy(const LoadPlan& plan, std::byte* weights) {
+  for (size_t index = 0; index < plan.items.size(); ++index) {
+    const LoadItem& item = plan.items[index];
+    if (item.is_vector) {
+      pack_dummy_vector(item, dummy_seed(index), reinterpret_cast<float*>(weights + item.place));
+      continue;
+    }
+    const ops::cuda::FillRandomParams params = fill_params(item, index, weights);
+    auto* packed = static_cast<uint16_t*>(params.packed);
+    for (int64_t row = 0; row < params.n; ++row) {
+      const int64_t at = params.gate_or_up >= 0 ? ops::interleaved_row(row, params.gate_or_up)
+                                                : params.first_row + row;
+      for (int64_t k = 0; k < params.k; ++k)
+        packed[ops::tiled_weight_offset(at, k, params.k, params.tile_rows)] =
+            bits_of(ops::random_value(params.seed, row, k, params.scale), DType::kBF16);
     }
   }
 }
@@ -44,7 +65,8 @@ void carry_out(const ModelFiles& files, const LoadPlan& plan, DType activation,
 void check_plan(const fs::path& path, int num_sms, const LoadOptions& options,
                 DType expected_dtype) {
   SCOPED_TRACE(fmt::format("{}, {} SMs", path.string(), num_sms));
-  const auto cpu = Runner::open(path, {});
+  const bool is_dummy = options.load_format == LoadFormat::kDummy;
+  const auto cpu = Runner::open(path, {.load_format = options.load_format});
   ASSERT_TRUE(cpu);
   const ModelFiles& files = cpu->files();
   const Result<DType> dtype = cuda_dtype(files, options);
@@ -63,8 +85,11 @@ void check_plan(const fs::path& path, int num_sms, const LoadOptions& options,
   EXPECT_EQ(plan->weights.bytes, plan->packed_bytes);
   for (const LoadItem& item : plan->items) EXPECT_EQ(item.place % (item.is_vector ? 4 : 1024), 0u);
   // Pieces of a few rows, so that heads and runs of 8 are cut anywhere.
-  carry_out(files, *plan, *dtype,
-            {.extent_bytes = 700, .max_extent_bytes = 1 << 20, .whole_units = false}, buffer);
+  if (is_dummy)
+    carry_out_dummy(*plan, buffer);
+  else
+    carry_out(files, *plan, *dtype,
+              {.extent_bytes = 700, .max_extent_bytes = 1 << 20, .whole_units = false}, buffer);
   TiledComparison comparison(*dtype);
   comparison.weights(files.config, cpu->weights(), plan->weights);
   comparison.rest_is_zero(buffer, plan->packed_bytes);
@@ -86,6 +111,14 @@ TEST(CudaPlan, weights_are_cast_to_the_16_bit_type_that_is_asked_for) {
 TEST(CudaPlan, matrices_of_several_formats_become_one) {
   const TempDir dir;
   check_plan(write_mixed_gguf(dir), 132, {}, DType::kBF16);
+}
+
+TEST(CudaPlan, made_up_weights_are_those_of_the_cpu) {
+  for (const char* name : {"llama_bias_tied", "qwen2", "qwen3"}) {
+    const TempDir dir;
+    dir.write("config.json", read_bytes(tiny(name) / "config.json"));
+    check_plan(dir.path(), 132, {.load_format = LoadFormat::kDummy}, DType::kBF16);
+  }
 }
 
 TEST(CudaPlan, a_row_map_has_an_inverse_and_leaves_no_row_out) {
