@@ -6,6 +6,7 @@
 
 #include "bench/ops/cuda_bench.h"
 #include "ops/add_rms_norm.h"
+#include "ops/cuda/add_rms_norm.h"
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"
 #include "ops/silu_mul.h"
@@ -44,7 +45,22 @@ void norm(CudaBench& bench, int64_t dim, int64_t rows, int64_t parts, DType delt
   const CudaBench::Time time = bench.measure(
       [&](int64_t i) {
         const auto copy = static_cast<size_t>(i % copies);
-        ops::add_rms_norm(ex, x[copy], delta[copy], weight, 1e-5f, y[copy]);
+        if (!one_block) return ops::add_rms_norm(ex, x[copy], delta[copy], weight, 1e-5f, y[copy]);
+        ops::cuda::AddRmsNormParams params;
+        params.x = x[copy].as<float>();
+        params.delta = delta[copy].data;
+        params.delta_dtype = delta_dtype;
+        params.weight = weight.as<float>();
+        params.y = y[copy].data;
+        params.y_dtype = ex.activation;
+        params.num_rows = params.count = rows;
+        params.dim = params.x_stride = params.delta_stride = dim;
+        params.part_stride = rows * dim;
+        params.parts = static_cast<int>(parts);
+        params.eps = 1e-5f;
+        params.inverse_dim = 1.0f / static_cast<float>(dim);
+        params.one_block_per_row = true;
+        ops::cuda::add_rms_norm(params, *ex.cuda);
       },
       copies);
   std::vector<float> row = bench.download(x[0].rows(rows - 1, 1));
@@ -153,6 +169,7 @@ void cases(CudaBench& bench) {
   for (int64_t dim : {2048, 4096, 8192}) {  // Llama-3.2-1B, Llama-3.1-8B, 70B
     for (int64_t rows : {1, 8, 64}) {
       for (int64_t parts : {1, 4, 8}) norm(bench, dim, rows, parts, DType::kF32);
+      if (rows <= 8) norm(bench, dim, rows, 4, DType::kF32, /*one_block=*/true);
     }
     for (int64_t rows : {256, 2048}) norm(bench, dim, rows, 1, half);
     norm(bench, dim, 256, 4, DType::kF32);

@@ -169,7 +169,7 @@ TEST_F(CudaAddRmsNorm, rows_that_padding_names_do_not_fault) {
 // Every op after the other in a graph, as a step has them: what one writes is what the next reads.
 TEST_F(CudaAddRmsNorm, chain_in_a_graph_gives_the_bits_of_single_launches) {
   for (int64_t rows : {1, 33, 300}) {
-    const int64_t dim = 1024;
+    const int64_t dim = 2048;
     const Case c = make(rows, dim, {4}, 31);
     const TensorView table_x = upload(c.x, {rows, dim});
     std::vector<int32_t> order(static_cast<size_t>(rows));

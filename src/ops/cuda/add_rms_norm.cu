@@ -1,11 +1,15 @@
-// x += sum of delta's parts; y = x * rsqrt(mean(x^2) + eps) * weight. One block per row, which it
-// keeps in registers: what a thread holds and the order of the sums depend on dim alone, so a row's
-// bits do not depend on the rows beside it.
+// x += sum of delta's parts; y = x * rsqrt(mean(x^2) + eps) * weight. A row stays in the registers
+// of one block, or of a cluster of four where there are few rows: one SM takes as long to fetch a
+// row and its parts from L2 as everything else together. Squares are added up by runs of 128
+// columns, the runs by a tree that dim alone decides, so a row's bits depend on neither the rows
+// beside it nor on who computed it.
 #include "ops/cuda/add_rms_norm.h"
 
 #include <algorithm>
 
+#include "ops/cuda/common/cluster.cuh"
 #include "ops/cuda/common/launch.cuh"
+#include "ops/cuda/common/mbarrier.cuh"
 #include "ops/cuda/common/tiled.h"
 #include "ops/cuda/common/values16.cuh"
 
@@ -13,23 +17,26 @@ namespace donar::ops::cuda {
 namespace {
 
 constexpr int kMaxThreads = 512;
-constexpr int kMaxWarps = kMaxThreads / 32;
+constexpr int kMaxRuns = kAddRmsNormMaxDim / 128;  // a warp's 32 groups of 4 columns each
+constexpr int kClusterCtas = 4;
 
 __device__ __forceinline__ float4 operator+(float4 a, float4 b) {
   return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
 }
 
-// A thread's i-th group of 4 columns begins at 4 * (threadIdx.x + i * blockDim.x); kQuads groups.
-// kVector: rows lie on borders of 16 bytes (8 for 16-bit types) and dim is a multiple of 4. Then a
-// thread loads without a condition, so that all its loads are in flight at once: columns beyond
-// the row are read from its end and taken for zero.
+// A thread has kQuads groups of 4 columns; group i is number first + threadIdx.x + i * blockDim.x
+// of the row. kVector: rows lie on borders of 16 bytes (8 for 16-bit types) and dim is a multiple
+// of 4. Then a thread loads without a condition, so that all its loads are in flight at once:
+// columns beyond the row are read from its end and taken for zero.
 template <int kQuads, bool kVector>
 struct Columns {
   int dim;
+  int first;  // group: 0, or where this CTA of a cluster begins
 
-  __device__ __forceinline__ int begin(int i) const {
-    return 4 * static_cast<int>(threadIdx.x + i * blockDim.x);
+  __device__ __forceinline__ int group(int i) const {
+    return first + static_cast<int>(threadIdx.x + i * blockDim.x);
   }
+  __device__ __forceinline__ int begin(int i) const { return 4 * group(i); }
   __device__ __forceinline__ bool has(int i) const { return begin(i) < dim; }
 
   __device__ __forceinline__ float4 load(const float* row, int i) const {
@@ -136,29 +143,95 @@ __device__ __forceinline__ void add_parts(float4 (&x)[kQuads],
   }
 }
 
-// The sum over the block, the same in every thread: lanes by a butterfly, then the warps by a tree
-// that absent warps enter as zero.
-__device__ __forceinline__ float block_sum(float value) {
-  static_assert(kMaxWarps == 16, "four groups of four");
-  __shared__ float4 sums[kMaxWarps / 4];
+// How the CTAs of a cluster share their sums: a store into every CTA's memory that counts at its
+// barrier. (A barrier of the cluster that orders stores is a fence of device memory too, and would
+// wait for x.)
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ void cluster_store(float* to, uint32_t barrier, uint32_t rank,
+                                              float value) {
+  asm volatile(
+      "{\n.reg .b32 address, remote;\n"
+      "mapa.shared::cluster.u32 address, %0, %2;\nmapa.shared::cluster.u32 remote, %1, %2;\n"
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [address], %3, [remote];\n"
+      "}\n" ::"r"(shared_address(to)),
+      "r"(barrier), "r"(rank), "r"(__float_as_uint(value))
+      : "memory");
+}
+#endif
+
+// A run: the 128 columns of a warp. Sums of squares by run, of the whole row in every CTA.
+struct RunSums {
+  float4 runs[kMaxRuns / 4];
+  uint64_t arrived;  // mbarrier of a cluster: all runs are here
+
+  __device__ __forceinline__ float* run(int i) { return reinterpret_cast<float*>(runs) + i; }
+};
+
+// Run by run a butterfly over the warp, then the runs in the order of one more: lane l would add
+// runs l, l + 32, ..., and the lanes meet as before.
+template <int kQuads, bool kVector, int kCtas>
+__device__ __forceinline__ float row_sum(RunSums& sums, float (&squares)[kQuads],
+                                         const Columns<kQuads, kVector>& columns, int num_runs) {
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  auto* warps = reinterpret_cast<float*>(sums);
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  if (threadIdx.x < kMaxWarps && threadIdx.x >= blockDim.x / 32) warps[threadIdx.x] = 0;
-  __syncthreads();
-  const float4 v = (sums[0] + sums[2]) + (sums[1] + sums[3]);
+  for (int step = 16; step > 0; step /= 2) {
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], step);
+  }
+  const int padded_runs = (num_runs + 31) / 32 * 32;
+  const int lane = threadIdx.x % 32;
+  if (threadIdx.x < 32 && num_runs + lane < padded_runs) *sums.run(num_runs + lane) = 0;
+  if constexpr (kCtas > 1) {
+#if __CUDA_ARCH__ >= 900
+    cluster_wait_started();
+    const uint32_t barrier = shared_address(&sums.arrived);
+    if (threadIdx.x == 0) mbarrier_arrive_expect_tx(barrier, num_runs * sizeof(float));
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) {
+      if (lane < kCtas) cluster_store(sums.run(columns.group(i) / 32), barrier, lane, squares[i]);
+    }
+    __syncthreads();  // the zeros behind the runs
+    mbarrier_wait(barrier, 0);
+#endif
+  } else {
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) {
+      const int run = columns.group(i) / 32;
+      if (lane == 0 && run < num_runs) *sums.run(run) = squares[i];
+    }
+    __syncthreads();
+  }
+  float4 sum[8];
+#pragma unroll
+  for (int j = 0; j < 8; ++j) sum[j] = sums.runs[j];
+#pragma unroll 1
+  for (int base = 8; base < padded_runs / 4; base += 8) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum[j] = sum[j] + sums.runs[base + j];
+  }
+  const float4 v =
+      ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
   return (v.x + v.z) + (v.y + v.w);
 }
 
 // kFewRows: the weights are on their way while the kernel in front ends; else they come from L1,
 // which the rows of an SM share. The bound on registers: all loads of a row in flight, or two
 // rows an SM.
-template <class T, int kQuads, bool kVector, bool kFewRows>
-__global__ void __launch_bounds__(kMaxThreads, kFewRows || kQuads > 2 ? 1 : 2)
-    add_rms_norm_kernel(const AddRmsNormParams p) {
+template <class T, int kQuads, bool kVector, bool kFewRows, int kCtas>
+__device__ __forceinline__ void norm_row(const AddRmsNormParams& p) {
   pdl_launch_dependents();
-  const Columns<kQuads, kVector> columns{static_cast<int>(p.dim)};
+  __shared__ RunSums sums;
+  if constexpr (kCtas > 1) {
+#if __CUDA_ARCH__ >= 900
+    if (threadIdx.x == 0) {
+      mbarrier_init(shared_address(&sums.arrived), 1);
+      cluster_fence_mbarrier_init();
+    }
+    cluster_arrive_started();
+#endif
+  }
+  const int64_t y_row = blockIdx.x / kCtas;
+  const Columns<kQuads, kVector> columns{
+      static_cast<int>(p.dim), static_cast<int>(blockIdx.x % kCtas * kQuads * blockDim.x)};
   constexpr bool kKeepWeights = kQuads <= 4;  // where there are registers for them
   float4 weight[kKeepWeights ? kQuads : 1];
   const auto load_weights = [&] {
@@ -170,10 +243,10 @@ __global__ void __launch_bounds__(kMaxThreads, kFewRows || kQuads > 2 ? 1 : 2)
   pdl_wait();
   if constexpr (!kFewRows) load_weights();
 
-  int64_t row = blockIdx.x;
+  int64_t row = y_row;
   if (p.rows != nullptr) {
     // A padded step may name any row: nobody reads its result, but what it reads must be ours.
-    row = min(max(p.rows[blockIdx.x], 0), static_cast<int>(p.num_rows) - 1);
+    row = min(max(p.rows[y_row], 0), static_cast<int>(p.num_rows) - 1);
   }
   float* x_row = p.x + row * p.x_stride;
   float4 x[kQuads];
@@ -195,19 +268,20 @@ __global__ void __launch_bounds__(kMaxThreads, kFewRows || kQuads > 2 ? 1 : 2)
     }
   }
 
-  float squares = 0;
+  float squares[kQuads];
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
     if (!columns.has(i)) x[i] = {};
-    squares = fmaf(x[i].x, x[i].x, squares);
-    squares = fmaf(x[i].y, x[i].y, squares);
-    squares = fmaf(x[i].z, x[i].z, squares);
-    squares = fmaf(x[i].w, x[i].w, squares);
+    squares[i] = x[i].x * x[i].x;
+    squares[i] = fmaf(x[i].y, x[i].y, squares[i]);
+    squares[i] = fmaf(x[i].z, x[i].z, squares[i]);
+    squares[i] = fmaf(x[i].w, x[i].w, squares[i]);
   }
-  const float scale = rsqrtf(block_sum(squares) * p.inverse_dim + p.eps);
+  const int padded = static_cast<int>(num_k_tiles(p.dim)) * kTileK;
+  const float sum = row_sum<kQuads, kVector, kCtas>(sums, squares, columns, (padded + 127) / 128);
+  const float scale = rsqrtf(sum * p.inverse_dim + p.eps);
 
   T* y = static_cast<T*>(p.y);
-  const int padded = static_cast<int>(num_k_tiles(p.dim)) * kTileK;
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
     const int column = columns.begin(i);
@@ -221,8 +295,22 @@ __global__ void __launch_bounds__(kMaxThreads, kFewRows || kQuads > 2 ? 1 : 2)
     uint2 bits = {pack2<T>(x[i].x * scale * w.x, x[i].y * scale * w.y),
                   pack2<T>(x[i].z * scale * w.z, x[i].w * scale * w.w)};
     if (!columns.has(i)) bits = {};  // the tail is zero
-    __stcg(reinterpret_cast<uint2*>(y + tiled_offset(blockIdx.x, column, p.count)), bits);
+    __stcg(reinterpret_cast<uint2*>(y + tiled_offset(y_row, column, p.count)), bits);
   }
+}
+
+template <class T, int kQuads, bool kVector, bool kFewRows>
+__global__ void __launch_bounds__(kMaxThreads, kFewRows || kQuads > 2 ? 1 : 2)
+    add_rms_norm_kernel(const AddRmsNormParams p) {
+  norm_row<T, kQuads, kVector, kFewRows, /*kCtas=*/1>(p);
+}
+
+template <class T>
+__global__ void DONAR_CLUSTER(kClusterCtas) __launch_bounds__(kMaxThreads, 1)
+    add_rms_norm_cluster_kernel(const AddRmsNormParams p) {
+#if __CUDA_ARCH__ >= 900
+  norm_row<T, /*kQuads=*/1, /*kVector=*/true, /*kFewRows=*/true, kClusterCtas>(p);
+#endif
 }
 
 template <class T, int kQuads, bool kVector, bool kFewRows>
@@ -247,6 +335,15 @@ void choose(const AddRmsNormParams& p, const CudaExec& exec) {
   if (!vector) return run<T, 8, false, false>(p, exec);
   if (quads > 4 * kMaxThreads) return run<T, 8, true, false>(p, exec);
   const bool few = p.count <= 128;
+  // All CTAs of all rows at once, a whole number of warps' columns each.
+  const bool cluster = exec.arch == 90 && p.dim >= 2048 &&
+                       p.dim <= 4 * kClusterCtas * kMaxThreads &&
+                       p.dim % (128 * kClusterCtas) == 0 && p.count * kClusterCtas <= exec.num_sms;
+  if (cluster && !p.one_block_per_row) {
+    launch(add_rms_norm_cluster_kernel<T>, dim3(static_cast<unsigned>(p.count * kClusterCtas)),
+           dim3(static_cast<unsigned>(quads / kClusterCtas)), 0, exec, p);
+    return;
+  }
   if (quads > 2 * kMaxThreads)
     return few ? run<T, 4, true, true>(p, exec) : run<T, 4, true, false>(p, exec);
   if (quads > kMaxThreads)

@@ -27,7 +27,8 @@ struct AddRmsNormParams {
   DType delta_dtype = DType::kF32;  // kF32 or y_dtype
   DType y_dtype = DType::kBF16;     // kBF16 or kF16
   float eps = 0;
-  float inverse_dim = 0;  // 1 / dim
+  float inverse_dim = 0;           // 1 / dim
+  bool one_block_per_row = false;  // no cluster, however few the rows: to compare
 };
 
 void add_rms_norm(const AddRmsNormParams& params, const CudaExec& exec);

@@ -27,6 +27,15 @@ __device__ __forceinline__ void cluster_sync() {
                    : "memory");
 }
 
+// The same in two halves and without ordering: what lies between them overlaps the wait for CTAs
+// that have not started, whose shared memory and initialised barriers are there after.
+__device__ __forceinline__ void cluster_arrive_started() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait_started() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // Initialised mbarriers become visible to the cluster and to copies; before the first cluster_sync.
 __device__ __forceinline__ void cluster_fence_mbarrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
