@@ -24,9 +24,11 @@ bool close(double actual, double expected) {
   return std::fabs(actual - expected) <= 0.01 * std::fabs(expected) + 1e-3;
 }
 
-void norm(CudaBench& bench, int64_t dim, int64_t rows, int64_t parts, DType delta_dtype) {
-  const std::string name =
-      fmt::format("add_rms_norm {} rows {} parts {} {}", dim, rows, parts, dtype_name(delta_dtype));
+// one_block: what a row takes without the cluster that few rows get.
+void norm(CudaBench& bench, int64_t dim, int64_t rows, int64_t parts, DType delta_dtype,
+          bool one_block = false) {
+  const std::string name = fmt::format("add_rms_norm {} rows {} parts {} {}{}", dim, rows, parts,
+                                       dtype_name(delta_dtype), one_block ? ", one block" : "");
   if (!bench.wanted(name)) return;
   Exec& ex = bench.exec();
   const auto values = static_cast<double>(rows * dim);
