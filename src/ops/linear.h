@@ -29,7 +29,8 @@ int64_t linear_output_bytes(const Exec& ex, const quant::LinearGroup& group, int
 void linear(Exec& ex,
             TensorView x,                     // activation of [rows, k]
             const quant::LinearGroup& group,  // [n, k] in layout preferred_layout(ex.device)
-            TensorView y);                    // [parts, rows, group.n()] as linear_output says, out
+            TensorView y);  // [parts, rows, group.n()] as linear_output says, out; of more than
+                            // 64 rows one part of f32 may be asked for too (logits)
 
 // y = silu(gate) * up of the group {gate, up}: the two halves of a feed-forward block in one go.
 void linear_silu_mul(Exec& ex,

@@ -56,10 +56,12 @@ PrefillGemmParams prefill_params(const Exec& ex, const TensorView& x,
   params.rows = x.dim(1);
   params.tile_rows = weight.tile_rows;
   params.bf16 = ex.activation == DType::kBF16;
-  params.plan = prefill_plan(weight.n, weight.k, params.rows, ex.cuda->num_sms, silu_mul);
+  const bool whole_floats = y.dtype == DType::kF32 && y.dim(0) == 1;
+  params.plan = prefill_plan(weight.n, weight.k, params.rows, ex.cuda->num_sms,
+                             /*one_part=*/silu_mul || whole_floats);
   if (silu_mul) {
     params.output = PrefillOutput::kSiluMul;
-  } else if (params.plan.splits > 1) {
+  } else if (y.dtype == DType::kF32) {
     params.output = PrefillOutput::kPartials;
   }
   return params;
@@ -80,6 +82,7 @@ void linear(Exec& ex, TensorView x, const quant::LinearWeight& weight, TensorVie
     DONAR_CHECK(y.stride[1] == weight.n && y.stride[0] == rows * weight.n, "y is not contiguous");
     return prefill_gemm(prefill_params(ex, x, weight, y, /*silu_mul=*/false), *ex.cuda);
   }
+  DONAR_CHECK(y.dim(0) == weight.splits, "{} parts, not {}", y.dim(0), weight.splits);
   for (int64_t row = 0; row < rows; row += kDecodeRows) {
     DecodeGemmParams params = decode_params(ex, x, weight, row);
     params.splits = weight.splits;
