@@ -477,7 +477,7 @@ TEST_F(CudaSamplerTest, masks_keep_their_tokens_only) {
   }
 }
 
-TEST_F(CudaSamplerTest, when_the_rules_ban_everything_the_allowed_list_wins) {
+TEST_F(CudaSamplerTest, bans_are_stronger_than_bias_and_weaker_than_the_allowed_list) {
   const Vocabulary vocabulary{300, 290};
   std::vector<Case> cases(3);
   cases[0].params.temperature = 0.0f;
@@ -486,8 +486,13 @@ TEST_F(CudaSamplerTest, when_the_rules_ban_everything_the_allowed_list_wins) {
   cases[0].params.min_tokens = 4;
   cases[1].params = cases[0].params;
   cases[1].params.temperature = 1.0f;
-  const std::vector<float> logits(3 * 300, 0.5f);
-  EXPECT_EQ(compare(vocabulary, logits, cases).ids[0], kEos);
+  // A ban is stronger than an infinite bias, and stays one that came with the logits.
+  cases[2].params.temperature = 0.0f;
+  cases[2].params.logit_bias = {{3, kInfinity}, {4, 1.0f}};
+  std::vector<float> logits(3 * 300, 0.5f);
+  logits[2 * 300 + 3] = -kInfinity;
+  const Outcome got = compare(vocabulary, logits, cases);
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{kEos, kEos, 4}));
 }
 
 // More tokens in the buckets that decide than are listed: the row itself is searched.
