@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {
     {"serve", kServe, "Serve a model over HTTP, with OpenAI's API and a chat page"},
     {"run", kRun, "Chat with a model in the terminal"},
     {"bench", kBench, "Measure prompt and decode speed"},
+    {"doctor", 0, "Say what this machine has for models, and what is wrong with it"},
     {"version", 0, "Print the version"},
 };
 

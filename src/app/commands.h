@@ -9,6 +9,7 @@ namespace donar::app {
 Result<int> serve(const Options& options);
 Result<int> run(const Options& options);
 Result<int> bench(const Options& options);
+Result<int> doctor(const Options& options);
 Result<int> version(const Options& options);
 
 }  // namespace donar::app

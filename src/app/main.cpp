@@ -16,7 +16,7 @@ struct Row {
   Result<int> (*run)(const Options& options);
 };
 constexpr Row kCommands[] = {
-    {"serve", serve}, {"run", run}, {"bench", bench}, {"version", version}};
+    {"serve", serve}, {"run", run}, {"bench", bench}, {"doctor", doctor}, {"version", version}};
 
 constexpr int kUsageError = 2;
 
