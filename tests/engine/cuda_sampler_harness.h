@@ -1,6 +1,7 @@
-// The CUDA device's sampler against the CPU's: the same ids for the same logits, seeds and rules,
-// at every size, alone and in a batch. Its sums are of integers, so that nothing is left to
-// rounding.
+// Rows for both samplers, the CPU's and the CUDA device's: the requests behind them as the engine
+// would describe them to the device, and a comparison of everything that comes out.
+#pragma once
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "tests/ops/cuda_device.h"
 
 namespace donar::engine {
+
 using ops::SampleBatch;
 using ops::SampleKind;
 using ops::SampleLogprobs;
