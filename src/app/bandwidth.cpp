@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "app/cuda_bandwidth.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "tensor/buffer.h"
 
@@ -13,6 +15,8 @@ namespace {
 constexpr uint64_t kBufferBytes = uint64_t{512} << 20;
 constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
 constexpr int kPasses = 6;
+constexpr uint64_t kCudaBufferBytes = uint64_t{2} << 30;
+constexpr int kReadsOfPass = 10;  // enqueued together, so that launches cost nothing
 
 // Eight independent sums, so that loads and not additions are the limit.
 uint64_t sum(const std::byte* begin, uint64_t bytes) {
@@ -50,6 +54,33 @@ Result<double> measure_read_bandwidth(ThreadPool& pool, MemoryLedger& ledger) {
   if (keep.load() == 0)
     return fail(ErrorCode::kInternal, "the memory read as zeros after it was written");
   return best;
+}
+
+Result<double> measure_cuda_read_bandwidth([[maybe_unused]] const CudaDevice& device) {
+  if constexpr (kCuda) {
+    MemoryLedger ledger(/*limit_bytes=*/0, MemorySpace::kCuda);
+    const uint64_t bytes =
+        std::min(kCudaBufferBytes, cuda_memory().free_bytes / 2) / kChunkBytes * kChunkBytes;
+    if (bytes < 4 * device.l2_bytes)
+      return fail(ErrorCode::kResourceExhausted,
+                  "{} of device memory are free, too little to measure its bandwidth",
+                  format_bytes(bytes));
+    Result<Buffer> buffer = Buffer::allocate(ledger, MemoryUse::kWorkspace, bytes + kChunkBytes);
+    if (!buffer) return forward_error(buffer);
+    auto* sink = reinterpret_cast<uint32_t*>(buffer->data() + bytes);
+    const CudaStream stream = CudaStream::create(device);
+    double best = 0.0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const TimePoint begin = Clock::now();
+      for (int i = 0; i < kReadsOfPass; ++i)
+        cuda::read_once(buffer->data(), bytes, sink, stream.exec());
+      stream.wait();
+      best = std::max(best, static_cast<double>(bytes) * kReadsOfPass / seconds_since(begin));
+    }
+    return best;
+  }
+  DONAR_CHECK(false, "no CUDA device");
+  return 0.0;
 }
 
 }  // namespace donar::app

@@ -129,6 +129,13 @@ double decode_step_bytes(const Options& options, const Session& session) {
          kv_token * context * options.bench.batch_size;
 }
 
+Result<double> read_bandwidth(const Session& session, Memory& memory, int threads) {
+  if constexpr (kCuda)
+    if (session.device.cuda) return measure_cuda_read_bandwidth(*session.device.cuda);
+  ThreadPool pool(threads);
+  return measure_read_bandwidth(pool, memory.host);
+}
+
 std::string hex(uint64_t value) { return fmt::format("{:016x}", value); }
 
 }  // namespace
@@ -144,16 +151,12 @@ Result<int> bench(const Options& given) {
   Memory memory;
   Result<Session> session = open_session(options, memory, {});
   if (!session) return forward_error(session);
+  const bool is_cuda = session->device.cuda.has_value();
   const int threads = step_threads(options);
   const Prompts prompts = random_prompts(
       options, std::min(session->text.tokenizer->vocab_size(), session->config.vocab_size));
-  double bandwidth = 0.0;
-  {
-    ThreadPool pool(threads);
-    Result<double> measured = measure_read_bandwidth(pool, memory.host);
-    if (!measured) return forward_error(measured);
-    bandwidth = *measured;
-  }
+  Result<double> bandwidth = read_bandwidth(*session, memory, threads);
+  if (!bandwidth) return forward_error(bandwidth);
   Result<Speeds> speeds = measure(*session->engine, bench, prompts);
   if (!speeds) return forward_error(speeds);
   constexpr int kHashedLogprobs = 20;
@@ -165,8 +168,10 @@ Result<int> bench(const Options& given) {
   const double decode_rate = median(speeds->decode_tokens_per_s);
   const double read_rate = decode_rate / bench.batch_size * decode_step_bytes(options, *session);
   if (!bench.json_only) {
-    fmt::print("{} ({}), {} threads, {}, KV {}\n", session->model, session->precision, threads,
-               cpu_isa_name(detect_cpu_isa()), dtype_name(session->kv_dtype));
+    fmt::print("{} ({}), {}, KV {}\n", session->model, session->precision,
+               is_cuda ? session->device.description()
+                       : fmt::format("{} threads, {}", threads, cpu_isa_name(detect_cpu_isa())),
+               dtype_name(session->kv_dtype));
     fmt::print("memory   {}\n", memory.summary());
     fmt::print("load     {:.2f} s\n",
                session->open_seconds + session->weights_seconds + session->engine_seconds);
@@ -175,13 +180,14 @@ Result<int> bench(const Options& given) {
     fmt::print("decode   {:10.1f} tok/s   ({} x {} tokens, {:.2f} ms a step)\n", decode_rate,
                bench.batch_size, bench.output_len, 1e3 * bench.batch_size / decode_rate);
     fmt::print("read     {:10.1f} GB/s    of {:.1f} GB/s measured: {:.0f} %\n", read_rate / 1e9,
-               bandwidth / 1e9, 100 * read_rate / bandwidth);
+               *bandwidth / 1e9, 100 * read_rate / *bandwidth);
     fmt::print("hash     tokens {}, last logits {}\n", hex(speeds->tokens_hash),
                hex(logits->hash.value));
   }
   const json::object line = {
       {"model", session->model},
       {"precision", session->precision},
+      {"device", session->device.description()},
       {"threads", threads},
       {"isa", cpu_isa_name(detect_cpu_isa())},
       {"kv_cache_dtype", std::string(dtype_name(session->kv_dtype))},
@@ -193,8 +199,8 @@ Result<int> bench(const Options& given) {
       {"decode_tokens_per_s", decode_rate},
       {"weight_bytes", session->weight_bytes},
       {"decode_read_bytes_per_s", read_rate},
-      {"read_bandwidth_bytes_per_s", bandwidth},
-      {"bandwidth_share", read_rate / bandwidth},
+      {"read_bandwidth_bytes_per_s", *bandwidth},
+      {"bandwidth_share", read_rate / *bandwidth},
       {"tokens_hash", hex(speeds->tokens_hash)},
       {"logits_hash", hex(logits->hash.value)},
   };
