@@ -164,8 +164,9 @@ __device__ __forceinline__ void finish_unit(const PagedAttentionParams& params,
       if (unit.num_splits == 1) {
         float inverse;
         const float factor = single_split_factor(params, at.head, largest, weights, inverse);
-        store_pair<typename C::T>(params, unit, at, d, __fmul_rn(__fmul_rn(low, factor), inverse),
-                                  __fmul_rn(__fmul_rn(high, factor), inverse));
+        store_pair(params, unit, at, d,
+                   pack2<typename C::T>(__fmul_rn(__fmul_rn(low, factor), inverse),
+                                        __fmul_rn(__fmul_rn(high, factor), inverse)));
       } else {
         const int64_t index = partial_index(params, unit, unit.split, at);
         *reinterpret_cast<float2*>(params.values + index * params.head_dim + d) = {low, high};
@@ -226,16 +227,16 @@ __device__ __forceinline__ void compute(const PagedAttentionParams& params,
 }
 
 template <class C>
-__global__ void __launch_bounds__((C::kWarps + 1) * 32, 1)
+__global__ void __launch_bounds__((C::kWarps + kLoaderWarps) * 32, 1)
     attention_decode_kernel(const __grid_constant__ PagedAttentionParams params,
                             const __grid_constant__ AttentionShared<C> shape) {
   pdl_launch_dependents();
   extern __shared__ uint8_t unaligned[];
   uint8_t* memory = unaligned + (-shared_address(unaligned) & 1023u);
   prepare_shared(shape, shared_address(memory), params.head_dim);
-  if (threadIdx.x / 32 == C::kWarps) {
-    AttentionLoader<C>{params, shape, shared_address(memory), static_cast<int>(threadIdx.x % 32)}
-        .run(kAttentionDecodeTile);
+  const int warp = threadIdx.x / 32;
+  if (warp >= C::kWarps) {
+    load_units(params, shape, shared_address(memory), warp, kAttentionDecodeTile);
   } else {
     pdl_wait();
     compute(params, shape, memory);
@@ -246,8 +247,8 @@ template <class T, int kDims>
 void launch_decode(const PagedAttentionParams& params, const CudaExec& exec) {
   using C = DecodeConfig<T, kDims>;
   const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
-  launch(attention_decode_kernel<C>, dim3(exec.num_sms), dim3((C::kWarps + 1) * 32), shape.bytes(),
-         exec, params, shape);
+  launch(attention_decode_kernel<C>, dim3(exec.num_sms), dim3((C::kWarps + kLoaderWarps) * 32),
+         shape.bytes(), exec, params, shape);
 }
 
 template <class T>

@@ -87,9 +87,9 @@ __global__ void __launch_bounds__(C::kThreads, 1)
   extern __shared__ uint8_t unaligned[];
   const uint32_t shared = (shared_address(unaligned) + 1023) & ~1023u;
   prepare_shared(shape, shared, params.head_dim);
-  if (threadIdx.x / 32 == C::kWarps) {
-    AttentionLoader<C>{params, shape, shared, static_cast<int>(threadIdx.x % 32)}.run(
-        kAttentionPrefillTile);
+  const int warp = threadIdx.x / 32;
+  if (warp >= C::kWarps) {
+    load_units(params, shape, shared, warp, kAttentionPrefillTile);
   } else {
     pdl_wait();
     compute(params, shape, shared);

@@ -16,7 +16,7 @@ struct PrefillConfig {
   static constexpr int kWarps = kTile / 16;
   static constexpr int kStageReaders = kWarps;
   static constexpr uint32_t kScratchBytes = 16;  // a flag
-  static constexpr int kThreads = (kWarps + 1) * 32;
+  static constexpr int kThreads = (kWarps + kLoaderWarps) * 32;
 };
 
 // CTAs stay and take unit after unit: one an SM, fewer where there are fewer units.
@@ -95,44 +95,46 @@ __device__ __forceinline__ void store_rows(const PagedAttentionParams& params,
                                            const float (&o)[C::kDims / 8][4]) {
   using T = typename C::T;
   const int lane = threadIdx.x % 32;
-  const int rows = num_tile_rows<C>(params, unit) - warp * 16;  // of this warp, may be <= 0
-  const bool wide = params.head_dim % 8 == 0;
+  const int rows = min(num_tile_rows<C>(params, unit) - warp * 16, 16);  // of this warp
+  const auto staged = [&](int m, int d) {
+    return queries + static_cast<uint32_t>(tiled_offset(warp * 16 + m, d, C::kTile)) * 2;
+  };
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int m = lane / 4 + r * 8;
     const float weights = row_weights(sums[r].weights);
-    if (m >= rows) continue;
-    const TileRow at = tile_row(params, unit, warp * 16 + m);
+    const int head = tile_row(params, unit, warp * 16 + m).head;
     float inverse;
-    const float factor =
-        single_split_factor(params, at.head, sums[r].largest, weights, inverse) * inverse;
+    const float factor = single_split_factor(params, head, sums[r].largest, weights, inverse);
 #pragma unroll
     for (int j = 0; j < C::kDims / 8; ++j) {
-      const int d = j * 8 + lane % 4 * 2;
-      const float low = o[j][2 * r] * factor, high = o[j][2 * r + 1] * factor;
-      if (wide) {
-        store_shared(queries + static_cast<uint32_t>(tiled_offset(warp * 16 + m, d, C::kTile)) * 2,
-                     pack2<T>(low, high));
-      } else if (d < params.head_dim) {
-        store_pair<T>(params, unit, at, d, low, high);
-      }
+      store_shared(staged(m, j * 8 + lane % 4 * 2), pack2<T>(o[j][2 * r] * (factor * inverse),
+                                                             o[j][2 * r + 1] * (factor * inverse)));
     }
   }
-  if (!wide) return;
   __syncwarp();
+  if (params.head_dim % 8 != 0) {
+#pragma unroll 1
+    for (int i = lane; i < rows * (C::kDims / 2); i += 32) {
+      const int m = i / (C::kDims / 2), d = i % (C::kDims / 2) * 2;
+      if (d >= params.head_dim) continue;
+      store_pair(params, unit, tile_row(params, unit, warp * 16 + m), d, load_shared(staged(m, d)));
+    }
+    return;
+  }
   constexpr int kPieces = C::kDims / 8;
   const int64_t width = int64_t{params.q_heads} * params.head_dim;
-  for (int i = lane; i < 16 * kPieces; i += 32) {
+  uint16_t* out = static_cast<uint16_t*>(params.out);
+#pragma unroll 4
+  for (int i = lane; i < rows * kPieces; i += 32) {
     const int m = i / kPieces, d = i % kPieces * 8;
-    if (m >= rows || d >= params.head_dim) continue;
+    if (d >= params.head_dim) continue;
     const TileRow at = tile_row(params, unit, warp * 16 + m);
     const int64_t row = unit.row_begin + at.row;
-    uint16_t* out = static_cast<uint16_t*>(params.out);
-    *reinterpret_cast<uint4*>(
-        out + tiled_offset(row, int64_t{at.head} * params.head_dim + d, params.rows)) =
-        load_shared16(queries +
-                      static_cast<uint32_t>(tiled_offset(warp * 16 + m, d, C::kTile)) * 2);
+    *reinterpret_cast<uint4*>(out + tiled_offset(row, int64_t{at.head} * params.head_dim + d,
+                                                 params.rows)) = load_shared16(staged(m, d));
     if (at.head != params.q_heads - 1) continue;
+#pragma unroll 1
     for (int64_t pad = width + d; pad < num_k_tiles(width) * kTileK; pad += params.head_dim)
       *reinterpret_cast<uint4*>(out + tiled_offset(row, pad, params.rows)) = {0, 0, 0, 0};
   }

@@ -11,7 +11,7 @@ namespace donar::ops::cuda {
 namespace {
 
 // Three warpgroups, since registers change hands by warpgroups: of the 168 a thread that the launch
-// gives, the third keeps what its loading warp needs.
+// gives, the third keeps what its loading warps need.
 constexpr int kThreads = 3 * 128;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -115,7 +115,10 @@ __device__ __forceinline__ void compute(const PagedAttentionParams& params,
         ask_values<C>(o, p, address(previous));
         wgmma_wait<1>();
         hold(s);
-        const float2 factor = weigh();
+        // Always true; a block of its own keeps the softmax before the wait, to which the assembler
+        // otherwise moves forward.
+        float2 factor = {1.0f, 1.0f};
+        if (keys.last >= 0) factor = weigh();
         wgmma_wait<0>();
         hold(o), hold(p);
         release(previous);
@@ -152,10 +155,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);
   if (warp >= C::kWarps) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kLoaderRegisters));
-    if (warp == C::kWarps) {
-      AttentionLoader<C>{params, shape, shared, static_cast<int>(threadIdx.x % 32)}.run(
-          kAttentionPrefillTile);
-    }
+    if (warp < C::kWarps + kLoaderWarps)
+      load_units(params, shape, shared, warp, kAttentionPrefillTile);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kComputeRegisters));
     pdl_wait();

@@ -108,16 +108,16 @@ __device__ __forceinline__ int64_t partial_index(const PagedAttentionParams& par
 }
 
 // Columns d, d + 1 of one head; the last head also zeroes the columns up to the next k tile.
-template <class T>
 __device__ __forceinline__ void store_pair(const PagedAttentionParams& params,
                                            const AttentionUnit& unit, const TileRow& at, int d,
-                                           float low, float high) {
+                                           uint32_t pair) {
   const int64_t row = unit.row_begin + at.row;
   uint16_t* out = static_cast<uint16_t*>(params.out);
   const int64_t column = int64_t{at.head} * params.head_dim + d;
-  *reinterpret_cast<uint32_t*>(out + tiled_offset(row, column, params.rows)) = pack2<T>(low, high);
+  *reinterpret_cast<uint32_t*>(out + tiled_offset(row, column, params.rows)) = pair;
   if (at.head != params.q_heads - 1) return;
   const int64_t width = int64_t{params.q_heads} * params.head_dim;
+#pragma unroll 1
   for (int64_t pad = width + d; pad < num_k_tiles(width) * kTileK; pad += params.head_dim)
     *reinterpret_cast<uint32_t*>(out + tiled_offset(row, pad, params.rows)) = 0;
 }
@@ -163,7 +163,7 @@ __device__ __forceinline__ void merge_splits(const PagedAttentionParams& params,
   }
   weights = __fadd_rn(weights, part_weight(sink, base));
   const float inverse = __frcp_rn(weights);
-  store_pair<T>(params, unit, at, d, __fmul_rn(low, inverse), __fmul_rn(high, inverse));
+  store_pair(params, unit, at, d, pack2<T>(__fmul_rn(low, inverse), __fmul_rn(high, inverse)));
 }
 
 // What the only split of a row is multiplied with: the same sums as merge_splits over one.

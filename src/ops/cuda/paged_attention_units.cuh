@@ -1,7 +1,8 @@
-// What both attention kernels are made of: a CTA takes units (one item, one kv head, one tile of
-// query rows) in turn; its last warp reads ahead through one ring of keys and values over the
-// borders of units, the others compute. Query rows of all heads that share a kv head are rows of
-// one tile: tile row m of an item is step row m / group, head m % group.
+// What the attention kernels are made of: a CTA takes units (one item, one kv head, one tile of
+// query rows) in turn. Of its last two warps one reads keys and values ahead through one ring, over
+// the borders of units, the other brings queries; the others compute. Query rows of all heads that
+// share a kv head are rows of one tile: tile row m of an item is step row m / group, head m %
+// group.
 //
 // A kernel's Config gives
 //   T                 __nv_bfloat16 or __half
@@ -143,44 +144,72 @@ __device__ __forceinline__ bool make_unit(const PagedAttentionParams& params, in
   return unit.tile < tile_rows && unit.split >= 0;
 }
 
-// --- the loading warp ---
+// --- the loading warps ---
 
+inline constexpr int kLoaderWarps = 2;  // keys and values; queries
+
+// The units of this CTA, one after the other, found by a warp 32 at a time. Items and counts come
+// with the step's copy: they may be read before the wait for the kernel before.
 template <class C>
-struct AttentionLoader {
+class UnitStream {
+ public:
+  __device__ __forceinline__ UnitStream(const PagedAttentionParams& params, int item_tile)
+      : params_(params), tiles_(max_tiles<C>(params, item_tile)) {
+    order_.num_units = *params.count * params.kv_heads * tiles_;
+    rounds_ = order_.rounds();
+  }
+
+  // The whole warp; false after the last.
+  __device__ __forceinline__ bool next(AttentionUnit& unit) {
+    const int lane = threadIdx.x % 32;
+    while (todo_ == 0) {
+      if (round_ >= rounds_) return false;
+      const int index = order_.unit(round_ + lane);
+      const bool found = round_ + lane < rounds_ && index < order_.num_units &&
+                         make_unit<C>(params_, index, tiles_, mine_);
+      todo_ = __ballot_sync(0xffffffff, found);
+      round_ += 32;
+    }
+    const int source = __ffs(static_cast<int>(todo_)) - 1;
+    todo_ &= todo_ - 1;
+    const auto given = [&](int value) { return __shfl_sync(0xffffffff, value, source); };
+    unit.num_rows = given(mine_.num_rows);
+    unit.row_begin = given(mine_.row_begin);
+    unit.position = given(mine_.position);
+    unit.sequence = given(mine_.sequence);
+    unit.head = given(mine_.head);
+    unit.tile = given(mine_.tile);
+    unit.key_begin = given(mine_.key_begin);
+    unit.key_end = given(mine_.key_end);
+    unit.split = given(mine_.split);
+    unit.num_splits = given(mine_.num_splits);
+    unit.partial = given(mine_.partial);
+    unit.counter = given(mine_.counter);
+    return true;
+  }
+
+ private:
+  const PagedAttentionParams& params_;
+  const int tiles_;
+  UnitOrder order_{};
+  int rounds_ = 0, round_ = 0;
+  unsigned todo_ = 0;     // lanes whose unit has not been given yet
+  AttentionUnit mine_{};  // this lane's
+};
+
+// Queries of one unit after the other, and the unit itself for the computing warps.
+template <class C>
+struct QueryLoader {
   using S = AttentionShared<C>;
   const PagedAttentionParams& params;
   const S shape;
   const uint32_t shared;
   const int lane;
-  RingCursor stage, slot;
-  int ids = 0;  // of block ids_first + lane of the unit's sequence
-  int ids_first = 0;
+  RingCursor slot;
 
-  __device__ __forceinline__ bool uses_bulk_copies() const {
-#if __CUDA_ARCH__ >= 900
-    return params.head_dim % kTileK == 0;
-#else
-    return false;
-#endif
-  }
-
-  __device__ __forceinline__ void read_ids(const AttentionUnit& unit, int first_block) {
-    const int block = first_block + lane;
-    ids_first = first_block;
-    ids = block * kCacheBlockTokens < unit.key_end
-              ? params.block_tables[unit.sequence * params.table_stride + block]
-              : 0;
-  }
-
-  __device__ __forceinline__ const uint8_t* matrix(int block, int is_value, int head) const {
-    const int64_t elements = int64_t{kCacheBlockTokens} * params.head_dim;
-    return static_cast<const uint8_t*>(params.cache) +
-           ((int64_t{block} * 2 + is_value) * params.kv_heads + head) * elements * 2;
-  }
-
-  // Queries of the unit, zeros for what is not there.
+  // Zeros for what is not there.
   template <int kBytes>
-  __device__ __forceinline__ void load_queries(const AttentionUnit& unit, uint32_t to) {
+  __device__ __forceinline__ void copy_queries(const AttentionUnit& unit, uint32_t to) {
     constexpr int kPieces = C::kDims * 2 / kBytes;  // of a tile row
     constexpr int kAcross = kPieces < 32 ? kPieces : 32;
     constexpr int kStep = 32 / kAcross;
@@ -203,15 +232,14 @@ struct AttentionLoader {
     }
   }
 
-  // Queries, then the unit itself.
   __device__ __forceinline__ void publish(const AttentionUnit& unit) {
     barrier_wait(shared + shape.unit_empty() + slot.at * 8, slot.parity ^ 1);
     if (unit.num_rows > 0) {
       const uint32_t to = shared + shape.queries() + slot.at * S::kQueryBytes;
       if (params.head_dim % 8 == 0) {
-        load_queries<16>(unit, to);
+        copy_queries<16>(unit, to);
       } else {
-        load_queries<4>(unit, to);
+        copy_queries<4>(unit, to);
       }
     }
     const uint32_t barrier = shared + shape.unit_full() + slot.at * 8;
@@ -227,6 +255,87 @@ struct AttentionLoader {
     }
     slot.advance(1, shape.num_slots);
   }
+
+  __device__ __forceinline__ void run(int item_tile) {
+    UnitStream<C> units(params, item_tile);
+    AttentionUnit unit;
+    bool more = units.next(unit);
+    pdl_wait();
+    for (; more; more = units.next(unit)) publish(unit);
+    publish(AttentionUnit{});
+  }
+};
+
+// Keys and values of one unit after the other.
+template <class C>
+struct KeyLoader {
+  using S = AttentionShared<C>;
+  const PagedAttentionParams& params;
+  const S shape;
+  const uint32_t shared;
+  const int lane;
+  RingCursor stage;
+  int ids = 0;  // of block ids_first + lane of the unit's sequence
+  int ids_first = 0;
+
+  __device__ __forceinline__ bool uses_bulk_copies() const {
+#if __CUDA_ARCH__ >= 900
+    return params.head_dim % kTileK == 0;
+#else
+    return false;
+#endif
+  }
+
+  __device__ __forceinline__ int read_id(const AttentionUnit& unit, int block) const {
+    return block * kCacheBlockTokens < unit.key_end
+               ? params.block_tables[unit.sequence * params.table_stride + block]
+               : 0;
+  }
+  __device__ __forceinline__ void read_ids(const AttentionUnit& unit, int first_block) {
+    ids_first = first_block;
+    ids = read_id(unit, first_block + lane);
+  }
+
+  __device__ __forceinline__ const uint8_t* matrix(int block, int is_value, int head) const {
+    const int64_t elements = int64_t{kCacheBlockTokens} * params.head_dim;
+    return static_cast<const uint8_t*>(params.cache) +
+           ((int64_t{block} * 2 + is_value) * params.kv_heads + head) * elements * 2;
+  }
+
+#if __CUDA_ARCH__ >= 900
+  // Whole blocks [first, end) into stages of one block, a lane a block: each as soon as its stage
+  // is free. `ids` are those of the first 32.
+  __device__ __forceinline__ void load_blocks(const AttentionUnit& unit, int first, int end) {
+    const uint32_t bytes = static_cast<uint32_t>(kCacheBlockTokens * params.head_dim * 2);
+    const int at_once = min(shape.num_stages, 32);  // a stage is not asked for twice
+    while (first < end) {
+      const int count = min(end - first, at_once);
+      const int next_id = read_id(unit, first + at_once + lane);
+      RingCursor mine = stage;
+      if (lane < count) mine.advance(lane, shape.num_stages);
+      const uint32_t empty = shared + shape.empty() + mine.at * 8;
+      const uint32_t full = shared + shape.full() + mine.at * 8;
+      const uint32_t to = shared + mine.at * S::kStageBytes;
+      const uint8_t* keys = matrix(ids, /*is_value=*/0, unit.head);
+      const uint8_t* values = keys + int64_t{bytes} * params.kv_heads;
+      bool todo = lane < count;
+      while (true) {
+        const bool free = todo && barrier_test(empty, mine.parity ^ 1);
+        if (free) {
+          mbarrier_arrive_expect_tx(full, 2 * bytes);
+          bulk_copy(to, keys, bytes, full);
+          bulk_copy(to + S::kMatrixBytes, values, bytes, full);
+          todo = false;
+        }
+        if (!__any_sync(0xffffffff, todo)) break;
+        if (!__any_sync(0xffffffff, free)) __nanosleep(40);
+      }
+      stage.advance(count, shape.num_stages);
+      first += count;
+      if (count == at_once) ids = next_id, ids_first = first;
+    }
+  }
+#endif
 
   // Keys and values [first_key, + kStageKeys) as far as the unit reads them. Rows of values that it
   // does not read are zero: their weights are 0, and 0 times what happens to lie there need not be.
@@ -244,6 +353,7 @@ struct AttentionLoader {
     if (uses_bulk_copies()) {
       constexpr int kSlots = S::kPlanes * 8;  // 16-byte slots of a row
       if (end - begin < C::kStageKeys) {
+#pragma unroll 1
         for (int i = lane; i < (C::kStageKeys - (end - begin)) * kSlots; i += 32) {
           const int unread = i / kSlots, s = i % kSlots;
           const int row = unread < begin ? unread : unread - begin + end;
@@ -255,34 +365,31 @@ struct AttentionLoader {
       __syncwarp();
       if (lane == 0) mbarrier_arrive_expect_tx(barrier, 2 * (end - begin) * params.head_dim * 2);
       __syncwarp();
-      const int planes = params.head_dim / kTileK;
+      // Runs of up to 16 rows of one plane.
+      constexpr int kRuns = kBlocks * 2 * S::kPlanes;
+      constexpr int kPlaneBytes = kCacheBlockTokens * kTileK * 2;
 #pragma unroll
-      for (int i = lane; i < (kBlocks * 2 * S::kPlanes + 31) / 32 * 32; i += 32) {
+      for (int i = lane; i < (kRuns + 31) / 32 * 32; i += 32) {
         const int block = i / (2 * S::kPlanes), is_value = i / S::kPlanes % 2;
         const int plane = i % S::kPlanes;
-        const int source =
+        const int id =
             __shfl_sync(0xffffffff, ids, (first_key / kCacheBlockTokens + block - ids_first) & 31);
         const int rows = min(end - block * kCacheBlockTokens, kCacheBlockTokens);
-        if (block >= kBlocks || rows <= 0 || block * kCacheBlockTokens < begin || plane >= planes)
+        if (i >= kRuns || rows <= 0 || block * kCacheBlockTokens < begin ||
+            plane >= params.head_dim / kTileK)
           continue;
-        const uint8_t* from = matrix(source, is_value, unit.head);
-        const uint32_t at = to + is_value * S::kMatrixBytes;
-        if (kBlocks == 1 && rows == kCacheBlockTokens) {  // planes lie one after the other
-          if (plane == 0) bulk_copy(at, from, params.head_dim * kCacheBlockTokens * 2, barrier);
-          continue;
-        }
-        constexpr int kPlaneBytes = kCacheBlockTokens * kTileK * 2;
-        bulk_copy(at + (plane * C::kStageKeys + block * kCacheBlockTokens) * 128,
-                  from + plane * kPlaneBytes, rows * 128, barrier);
+        bulk_copy(to + is_value * S::kMatrixBytes +
+                      (plane * C::kStageKeys + block * kCacheBlockTokens) * 128,
+                  matrix(id, is_value, unit.head) + plane * kPlaneBytes, rows * 128, barrier);
       }
       stage.advance(1, shape.num_stages);
       return;
     }
 #endif
     if (params.head_dim % 8 == 0) {
-      load_pieces<16>(unit, first_key, begin, end, to);
+      copy_pieces<16>(unit, first_key, begin, end, to);
     } else {
-      load_pieces<4>(unit, first_key, begin, end, to);
+      copy_pieces<4>(unit, first_key, begin, end, to);
     }
     barrier_arrive_after_copies(barrier);
     stage.advance(1, shape.num_stages);
@@ -290,66 +397,67 @@ struct AttentionLoader {
 
   // The same by cp.async, any head_dim. Columns past head_dim keep the zeros of the start.
   template <int kBytes>
-  __device__ __forceinline__ void load_pieces(const AttentionUnit& unit, int first_key, int begin,
+  __device__ __forceinline__ void copy_pieces(const AttentionUnit& unit, int first_key, int begin,
                                               int end, uint32_t to) {
     constexpr int kPieces = C::kDims * 2 / kBytes;  // of a row
-#pragma unroll 4
+#pragma unroll 2
     for (int i = lane; i < C::kStageKeys * kPieces; i += 32) {
       const int row = i / kPieces, d = i % kPieces * (kBytes / 2);
       const int block = (first_key + row) / kCacheBlockTokens;
-      const int source = __shfl_sync(0xffffffff, ids, (block - ids_first) & 31);
+      const int id = __shfl_sync(0xffffffff, ids, (block - ids_first) & 31);
       if (d >= params.head_dim) continue;
       const bool valid = row >= begin && row < end;
       const int from = cache_offset(row % kCacheBlockTokens, d, params.head_dim) * 2;
       const uint32_t at = to + static_cast<uint32_t>(tiled_offset(row, d, C::kStageKeys)) * 2;
-      const uint8_t* keys = matrix(valid ? source : 0, /*is_value=*/0, unit.head);
-      const uint8_t* values = matrix(valid ? source : 0, /*is_value=*/1, unit.head);
+      const uint8_t* keys = matrix(valid ? id : 0, /*is_value=*/0, unit.head);
+      const uint8_t* values = matrix(valid ? id : 0, /*is_value=*/1, unit.head);
       copy_async<kBytes>(at, keys + from, valid);
       copy_async<kBytes>(at + S::kMatrixBytes, values + from, valid);
     }
   }
 
-  // Items and counts come with the step's copy: they may be read before the wait. Block tables may
-  // have been changed by a kernel.
+  // Block tables may have been changed by a kernel of this step: they are read after the wait,
+  // those of the next unit while this one's keys are asked for.
   __device__ __forceinline__ void run(int item_tile) {
-    const int tiles = max_tiles<C>(params, item_tile);
-    const UnitOrder order = {*params.count * params.kv_heads * tiles};
-    const int rounds = order.rounds();
-    bool waited = false;
-    for (int base = 0; base < rounds; base += 32) {
-      AttentionUnit mine{};
-      const int index = order.unit(base + lane);
-      const bool found = base + lane < rounds && index < order.num_units &&
-                         make_unit<C>(params, index, tiles, mine);
-      for (unsigned todo = __ballot_sync(0xffffffff, found); todo != 0; todo &= todo - 1) {
-        const int source = __ffs(static_cast<int>(todo)) - 1;
-        const auto given = [&](int value) { return __shfl_sync(0xffffffff, value, source); };
-        AttentionUnit unit;
-        unit.num_rows = given(mine.num_rows);
-        unit.row_begin = given(mine.row_begin);
-        unit.position = given(mine.position);
-        unit.sequence = given(mine.sequence);
-        unit.head = given(mine.head);
-        unit.tile = given(mine.tile);
-        unit.key_begin = given(mine.key_begin);
-        unit.key_end = given(mine.key_end);
-        unit.split = given(mine.split);
-        unit.num_splits = given(mine.num_splits);
-        unit.partial = given(mine.partial);
-        unit.counter = given(mine.counter);
-        if (!waited) pdl_wait();
-        waited = true;
-        read_ids(unit, unit.key_begin / kCacheBlockTokens);
-        int key = unit.key_begin / C::kStageKeys * C::kStageKeys;
-        load_stage(unit, key);  // on its way while addresses of queries are computed
-        publish(unit);
-        for (key += C::kStageKeys; key < unit.key_end; key += C::kStageKeys) load_stage(unit, key);
+    UnitStream<C> units(params, item_tile);
+    AttentionUnit unit, next{};
+    bool more = units.next(unit);
+    pdl_wait();
+    if (more) read_ids(unit, unit.key_begin / kCacheBlockTokens);
+    while (more) {
+      more = units.next(next);
+      const int next_first = next.key_begin / kCacheBlockTokens;
+      const int next_ids = more ? read_id(next, next_first + lane) : 0;
+      int key = unit.key_begin / C::kStageKeys * C::kStageKeys;
+#if __CUDA_ARCH__ >= 900
+      if constexpr (C::kStageKeys == kCacheBlockTokens) {
+        if (uses_bulk_copies() && params.head_dim == C::kDims) {
+          const int whole = unit.key_end / kCacheBlockTokens;
+          load_blocks(unit, key / kCacheBlockTokens, whole);
+          key = max(key, whole * kCacheBlockTokens);
+        }
       }
+#endif
+      for (; key < unit.key_end; key += C::kStageKeys) load_stage(unit, key);
+      unit = next;
+      ids = next_ids;
+      ids_first = next_first;
     }
-    if (!waited) pdl_wait();
-    publish(AttentionUnit{});
   }
 };
+
+// What a loading warp does.
+template <class C>
+__device__ __forceinline__ void load_units(const PagedAttentionParams& params,
+                                           const AttentionShared<C>& shape, uint32_t shared,
+                                           int warp, int item_tile) {
+  const int lane = threadIdx.x % 32;
+  if (warp == C::kWarps) {
+    KeyLoader<C>{params, shape, shared, lane}.run(item_tile);
+  } else {
+    QueryLoader<C>{params, shape, shared, lane}.run(item_tile);
+  }
+}
 
 // --- the computing warps ---
 
@@ -372,24 +480,21 @@ __device__ __forceinline__ void prepare_shared(const AttentionShared<C>& shape, 
   if (head_dim != C::kDims) {
     for (uint32_t i = threadIdx.x * 16; i < shape.queries(); i += blockDim.x * 16)
       store_shared_zero16(shared + i);
-    fence_async_proxy();
   }
-  if (threadIdx.x == 0) {
 #if __CUDA_ARCH__ >= 900
-    const int stage_arrivals = head_dim % kTileK == 0 ? 1 : 32;
+  const int stage_arrivals = head_dim % kTileK == 0 ? 1 : 32;
 #else
-    const int stage_arrivals = 32;
+  const int stage_arrivals = 32;
 #endif
-    for (int i = 0; i < shape.num_stages; ++i) {
-      barrier_init(shared + shape.full() + i * 8, stage_arrivals);
-      barrier_init(shared + shape.empty() + i * 8, C::kStageReaders);
-    }
-    for (int i = 0; i < shape.num_slots; ++i) {
-      barrier_init(shared + shape.unit_full() + i * 8, 32 + 1);
-      barrier_init(shared + shape.unit_empty() + i * 8, C::kWarps);
-    }
-    fence_async_proxy();  // copies count at these barriers
+  const int i = threadIdx.x;
+  if (i < shape.num_stages) {
+    barrier_init(shared + shape.full() + i * 8, stage_arrivals);
+    barrier_init(shared + shape.empty() + i * 8, C::kStageReaders);
+  } else if (i - shape.num_stages < shape.num_slots) {
+    barrier_init(shared + shape.unit_full() + (i - shape.num_stages) * 8, 32 + 1);
+    barrier_init(shared + shape.unit_empty() + (i - shape.num_stages) * 8, C::kWarps);
   }
+  fence_async_proxy();  // copies count at these barriers and fill this memory
   __syncthreads();
 }
 
