@@ -131,6 +131,17 @@ class Commands(unittest.TestCase):
         self.assertEqual(run.returncode, 0)
         self.assertRegex(run.stdout, r"^donar \d+\.\d+\.\d+")
 
+    def test_doctor_says_what_is_there_and_ends_with_0_unless_something_is_broken(self):
+        run = subprocess.run([base.OPTIONS.donar, "doctor"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(run.returncode, 1 if "\nProblem: " in run.stdout else 0, run.stdout)
+        for word in ("donar ", "CPU ", "driver ", "cuBLASLt"):
+            self.assertIn(word, run.stdout)
+
+    def test_a_device_that_is_not_there_is_refused_in_words(self):
+        run = donar("serve", "--port", "0", "--device", "cuda:99", timeout=60)
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, "without CUDA|NVIDIA driver|no CUDA device")
+
     def test_run_answers_each_line_of_a_pipe(self):
         run = donar(
             "run", "--temperature", "0", "--max-tokens", "24", "--system", "You are a helpful assistant.",
