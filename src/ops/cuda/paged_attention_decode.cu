@@ -2,6 +2,7 @@
 // A unit's keys are dealt to 8 warps block by block (at absolute positions); each has its own
 // online softmax over its blocks, and at the end of the unit the warps' sums are merged in warp
 // order. No warp waits for another while keys stream in.
+#include "ops/cuda/paged_attention_loader.cuh"
 #include "ops/cuda/paged_attention_softmax.cuh"
 
 namespace donar::ops::cuda {

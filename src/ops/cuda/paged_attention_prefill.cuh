@@ -2,6 +2,7 @@
 // rows leave. Warp w holds tile rows 16w to 16w + 15 as mma leaves them, on both paths.
 #pragma once
 
+#include "ops/cuda/paged_attention_loader.cuh"
 #include "ops/cuda/paged_attention_softmax.cuh"
 
 namespace donar::ops::cuda {
