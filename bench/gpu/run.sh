@@ -8,7 +8,7 @@ usage() {
   cat <<TXT
 bench/gpu/run.sh [--bundle DIR] [--out DIR] [--filter GTEST_FILTER] [--flags "FLAGS OF donar serve"] [--model MODEL] [--text FILE] STAGE...
   doctor     what the machine has
-  tests      the CUDA tests of every test binary (--filter chooses; default: those whose suite begins with Cuda)
+  tests      the CUDA tests of every test binary (--filter chooses; default: those whose suite has Cuda in its name)
   sanitize   the same under compute-sanitizer: memcheck, then racecheck
   ops        the op benchmarks beside the device's ceilings
   step       the bare step, without engine and server
@@ -23,7 +23,7 @@ DIR: dist/donar, and gpu-results for the logs and JSON lines.
 TXT
 }
 
-bundle=dist/donar out=gpu-results filter='Cuda*' flags="" model="" text="" stages=()
+bundle=dist/donar out=gpu-results filter='*Cuda*' flags="" model="" text="" stages=()
 while [ $# -gt 0 ]; do
   case $1 in
     --bundle) bundle=${2:?} && shift 2 ;;
@@ -51,17 +51,33 @@ check() {  # name command...: its output, and its failure noted
   "$@" || failures+=("$name")
 }
 
-# The tests of one binary; what failed is repeated from its log, since only the end of a long output may be seen.
-test_binary() {  # binary wrapper...
-  local binary=$1 name log status=0
-  shift
+# "SUITE<tab>SUITE.TEST:SUITE.TEST..." for each suite of a binary that the filter leaves something of.
+suites_of() {
+  "$1" --gtest_filter="$filter" --gtest_list_tests 2>/dev/null | sed 's/ *#.*//' | awk '
+    /^[^ ].*\.$/ { suite = $1; order[++n] = suite; next }
+    /^  / { tests[suite] = tests[suite] (tests[suite] ? ":" : "") suite $1 }
+    END { for (i = 1; i <= n; ++i) if (tests[order[i]]) print substr(order[i], 1, length(order[i]) - 1) "\t" tests[order[i]] }'
+}
+
+# The tests of one binary, a process for each suite: after a fault nothing on the device works for the process that had it. What
+# failed is repeated from the log, since of a long output only the end may be seen.
+test_binary() {  # binary seconds wrapper...
+  local binary=$1 seconds=$2 name log suite tests status passed=0 failed=0 bad=0
+  shift 2
   name=$(basename "$binary")
-  log="$out/$name${1:+-$(basename "$1")}.log"
-  [ "$("$binary" --gtest_filter="$filter" --gtest_list_tests 2>/dev/null | grep -c '^  ')" -gt 0 ] || return 0
-  (cd "$bundle" && DONAR_REQUIRE_CUDA=1 "$@" "$binary" --gtest_filter="$filter" --gtest_brief=1) >"$log" 2>&1 || status=$?
-  grep -E 'Failure$|Expected|actual|\[  FAILED  \]|error: |ERROR SUMMARY|what\(\)' "$log" | head -n 30
-  echo "$name: exit $status, $(grep -E '^\[(  PASSED|==========)' "$log" | tail -n 2 | tr '\n' ' ')"
-  return "$status"
+  while IFS=$'\t' read -r suite tests; do
+    log="$out/$name-${suite//\//-}${1:+-$3}.log" status=0
+    (cd "$bundle" && DONAR_REQUIRE_CUDA=1 timeout -k 5 "$seconds" "$@" "$binary" --gtest_filter="$tests" --gtest_brief=1) \
+      >"$log" 2>&1 </dev/null || status=$?
+    passed=$((passed + $(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | tail -n 1 | grep . || echo 0)))
+    failed=$((failed + $(grep -c '^\[  FAILED  \].* ms)$' "$log")))
+    [ "$status" -eq 0 ] && continue
+    bad=1
+    echo "$name, $suite: exit $status$([ "$status" -eq 124 ] && echo " (hangs: stopped after $seconds s)")"
+    grep -E 'Failure$|Expected|actual|Which is|\[  FAILED  \].* ms\)$|rror: |ERROR SUMMARY|Invalid|hazard|what\(\)' "$log" | head -n 12
+  done < <(suites_of "$binary")
+  [ $((passed + failed + bad)) -eq 0 ] || echo "$name: $passed passed, $failed failed"
+  return "$bad"
 }
 
 for stage in "${stages[@]}"; do
@@ -72,13 +88,14 @@ for stage in "${stages[@]}"; do
       nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,power.limit,clocks.sm,temperature.gpu --format=csv,noheader
       ;;
     tests)
-      for binary in "$bundle"/*_test; do check "$(basename "$binary")" test_binary "$binary"; done
+      for binary in "$bundle"/*_test; do check "$(basename "$binary")" test_binary "$binary" 240; done
       ;;
     sanitize)
       for tool in memcheck racecheck; do
         for binary in "$bundle"/*_test; do
           echo "-- $tool"
-          check "$tool $(basename "$binary")" test_binary "$binary" compute-sanitizer --tool "$tool" --error-exitcode 9
+          check "$tool $(basename "$binary")" test_binary "$binary" 500 \
+            compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 5
         done
       done
       ;;

@@ -19,7 +19,7 @@ struct EngineConfig {
                                // max_model_len can use), on CUDA what the rest leaves
   double gpu_memory_utilization = 0.9;  // CUDA: share of the device's memory for all of this,
                                         // others' use counted
-  DType kv_dtype = DType::kBF16;  // on the CPU; on CUDA it is the 16-bit type of the weights
+  DType kv_dtype = DType::kBF16;        // on the CPU; on CUDA it is the 16-bit type of the weights
   bool prefix_caching = true;
   int max_waiting = 1024;  // inbox and waiting queue together; beyond: 429
   uint64_t seed = 0;       // of the seeds drawn for requests without one

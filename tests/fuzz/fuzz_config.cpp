@@ -18,7 +18,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const float frequency : donar::model::inverse_frequencies(config->rope, config->head_dim))
     if (!std::isfinite(frequency)) std::abort();
   if (!std::isfinite(donar::model::attention_factor(config->rope))) std::abort();
-  if (donar::model::Decoder::workspace_bytes(donar::DeviceType::kCpu, *config, 256, 8) == 0) std::abort();
+  if (donar::model::Decoder::workspace_bytes(donar::DeviceType::kCpu, *config, 256, 8) == 0)
+    std::abort();
   const donar::model::ModelFiles files{{}, std::move(*config), {}, {}};
   donar::model::LoadOptions options;
   options.load_format = donar::model::LoadFormat::kDummy;
