@@ -213,7 +213,8 @@ class CudaRunner {
     kv_ = std::make_unique<kv::KvStore>(std::move(*kv));
     limits_.max_rows = options_.max_rows;
     limits_.max_sequences = options_.sequences;
-    limits_.max_decode_rows = options_.sequences * ops::kAttentionDecodeRows;
+    limits_.max_decode_rows =
+        options_.batch_invariant ? 0 : options_.sequences * ops::kAttentionDecodeRows;
     limits_.max_model_len = options_.max_positions;
     limits_.q_heads = config.q_heads;
     limits_.kv_heads = config.kv_heads;
