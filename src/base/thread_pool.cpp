@@ -109,8 +109,9 @@ struct ThreadPool::State {
         while (epoch.load(std::memory_order_seq_cst) == seen) futex_wait(epoch, seen);
         sleepers.fetch_sub(1, std::memory_order_seq_cst);
       }
-      if (stop.load(std::memory_order_acquire)) return;
+      // In this order: the change that says stop must not be taken for one that was seen.
       seen = epoch.load(std::memory_order_acquire);
+      if (stop.load(std::memory_order_acquire)) return;
       run_pieces();
     }
   }
