@@ -58,16 +58,18 @@ TEST(TensorView, rows_and_columns_point_into_the_parent) {
 
 TEST(Arena, gives_aligned_pieces_and_takes_them_back_at_the_scopes_end) {
   MemoryLedger ledger;
-  Arena arena(*Buffer::allocate(ledger, MemoryUse::kWorkspace, 256));
+  Arena arena(*Buffer::allocate(ledger, MemoryUse::kWorkspace, 4 * Arena::kAlignment));
   float* outer = arena.take<float>(1);
   std::byte* inside = nullptr;
   {
     Arena::Scope scope(arena);
     inside = arena.take<std::byte>(100);
-    EXPECT_EQ(inside - reinterpret_cast<std::byte*>(outer), 64);
+    EXPECT_EQ(inside - reinterpret_cast<std::byte*>(outer),
+              static_cast<std::ptrdiff_t>(Arena::kAlignment));
   }
-  EXPECT_EQ(arena.take<std::byte>(192), inside) << "the scope's bytes are free again";
-  EXPECT_DEATH((void)arena.take<std::byte>(1), "workspace of 256 bytes is too small");
+  EXPECT_EQ(arena.take<std::byte>(3 * Arena::kAlignment), inside)
+      << "the scope's bytes are free again";
+  EXPECT_DEATH((void)arena.take<std::byte>(1), "workspace of 1024 bytes is too small");
 }
 
 TEST(CpuIsa, has_a_name_and_a_floor) {
