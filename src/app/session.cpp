@@ -72,9 +72,9 @@ Result<model::Weights> load_on_cpu(MemoryLedger& ledger, const model::ModelFiles
 }
 
 // Looks first whether all of it fits, so that nobody waits for weights that are of no use.
-Result<model::Weights> load_on_cuda(const Options& options, const Session& session, Memory& memory,
-                                    const model::ModelFiles& files,
-                                    const model::LoadOptions& load) {
+[[maybe_unused]] Result<model::Weights> load_on_cuda(const Options& options, const Session& session,
+                                                     Memory& memory, const model::ModelFiles& files,
+                                                     const model::LoadOptions& load) {
   const Result<DType> dtype = model::cuda_dtype(files, load);
   if (!dtype) return tl::unexpected<Error>(dtype.error());
   const CudaStream stream = CudaStream::create(*session.device.cuda);

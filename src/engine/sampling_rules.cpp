@@ -20,7 +20,7 @@ void ban(std::span<float> logits, int32_t token) {
 // In rising order.
 void sort_unique(std::vector<int32_t>& tokens) {
   std::ranges::sort(tokens);
-  tokens.erase(std::ranges::unique(tokens).begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
 }
 
 }  // namespace
