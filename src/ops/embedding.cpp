@@ -7,7 +7,7 @@
 namespace donar::ops {
 namespace {
 
-DType table_dtype(quant::Format format) {
+[[maybe_unused]] DType table_dtype(quant::Format format) {
   switch (format) {
     case quant::Format::kBF16:
       return DType::kBF16;

@@ -159,7 +159,7 @@ class CudaWorkerTest : public testing::TestWithParam<Setting> {
   }
 
   const model::ModelConfig config_ = simulated_config();
-  const model::Weights weights_;
+  const model::Weights weights_{};
   MemoryLedger host_ledger_;
   MemoryLedger ledger_{0, MemorySpace::kCuda};
 };
