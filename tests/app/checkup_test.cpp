@@ -70,7 +70,7 @@ TEST(Checkup, nothing_is_wrong_with_a_healthy_machine) {
 
 TEST(Checkup, a_machine_without_a_gpu_is_no_problem) {
   Facts facts;
-  facts.driver.library_error = "libcuda.so.1: cannot open shared object file";
+  facts.driver.load_error = "libcuda.so.1: cannot open shared object file";
   EXPECT_THAT(note_of(facts), HasSubstr("run on the CPU"));
 }
 
@@ -97,7 +97,7 @@ TEST(Checkup, a_node_without_permission_names_group_and_user) {
 TEST(Checkup, a_library_that_does_not_load_is_the_drivers_part) {
   Facts facts = healthy();
   facts.driver.gpus.clear();
-  facts.driver.library_error = "libcuda.so.1: cannot open shared object file";
+  facts.driver.load_error = "libcuda.so.1: cannot open shared object file";
   EXPECT_THAT(problem_of(facts), AllOf(HasSubstr("libcuda.so.1: cannot open"),
                                        HasSubstr("580.159.04"), Not(HasSubstr("container"))));
   facts.driver.in_container = true;

@@ -156,6 +156,7 @@ class Commands(unittest.TestCase):
         model = [str(base.OPTIONS.model)] if base.OPTIONS.model else []
         pid, terminal = pty.fork()
         if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a script's background jobs are born ignoring it
             os.environ["TERM"] = "xterm"
             os.execv(base.OPTIONS.donar, [base.OPTIONS.donar, "run", *model, "--temperature", "0"])
         seen = b""

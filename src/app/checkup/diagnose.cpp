@@ -61,7 +61,7 @@ class Diagnosis {
             "No permission on {}: add the user {} to its group (`sudo usermod -aG {} {}`) and log "
             "in again.",
             node.path, driver_.user, node.group, driver_.user));
-    if (!driver_.library_error.empty()) return no_library();
+    if (!driver_.load_error.empty()) return no_library();
     if (driver_.init_code != 0) return init_failed();
     return driver_is_new_enough();
   }
@@ -82,7 +82,7 @@ class Diagnosis {
   }
 
   bool no_library() {
-    const std::string found = fmt::format("libcuda.so.1 does not load: {}.", driver_.library_error);
+    const std::string found = fmt::format("libcuda.so.1 does not load: {}.", driver_.load_error);
     if (driver_.in_container)
       return problem(
           fmt::format("{} The container sees the GPU, but not its driver's libraries: {}; "

@@ -131,14 +131,14 @@ Library optional_library(std::string name, std::initializer_list<const char*> fi
 void probe_driver(uint64_t host_available_bytes, DriverFacts& driver) {
   const DynamicLibrary cuda({"libcuda.so.1"});
   if (!cuda.is_there()) {
-    driver.library_error = cuda.error();
+    driver.load_error = cuda.error();
     return;
   }
   const auto init = cuda.find<int(unsigned)>("cuInit");
   const auto version = cuda.find<int(int*)>("cuDriverGetVersion");
   const auto count = cuda.find<int(int*)>("cuDeviceGetCount");
   if (init == nullptr || version == nullptr || count == nullptr) {
-    driver.library_error = "it lacks cuInit";
+    driver.load_error = "it lacks cuInit";
     return;
   }
   const Nvml nvml;

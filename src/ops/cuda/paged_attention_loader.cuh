@@ -20,16 +20,16 @@ class UnitStream {
   // The whole warp; false after the last.
   __device__ __forceinline__ bool next(AttentionUnit& unit) {
     const int lane = threadIdx.x % 32;
-    while (todo_ == 0) {
+    while (pending_ == 0) {
       if (round_ >= rounds_) return false;
       const int index = order_.unit(round_ + lane);
       const bool found = round_ + lane < rounds_ && index < order_.num_units &&
                          make_unit<C>(params_, index, tiles_, mine_);
-      todo_ = __ballot_sync(0xffffffff, found);
+      pending_ = __ballot_sync(0xffffffff, found);
       round_ += 32;
     }
-    const int source = __ffs(static_cast<int>(todo_)) - 1;
-    todo_ &= todo_ - 1;
+    const int source = __ffs(static_cast<int>(pending_)) - 1;
+    pending_ &= pending_ - 1;
     const auto given = [&](int value) { return __shfl_sync(0xffffffff, value, source); };
     unit.num_rows = given(mine_.num_rows);
     unit.row_begin = given(mine_.row_begin);
@@ -51,7 +51,7 @@ class UnitStream {
   const int tiles_;
   UnitOrder order_{};
   int rounds_ = 0, round_ = 0;
-  unsigned todo_ = 0;     // lanes whose unit has not been given yet
+  unsigned pending_ = 0;  // lanes whose unit has not been given yet
   AttentionUnit mine_{};  // this lane's
 };
 
@@ -176,16 +176,16 @@ struct KeyLoader {
       const uint32_t to = shared + mine.at * S::kStageBytes;
       const uint8_t* keys = matrix(ids, /*is_value=*/0, unit.head);
       const uint8_t* values = keys + int64_t{bytes} * params.kv_heads;
-      bool todo = lane < count;
+      bool pending = lane < count;
       while (true) {
-        const bool free = todo && barrier_test(empty, mine.parity ^ 1);
+        const bool free = pending && barrier_test(empty, mine.parity ^ 1);
         if (free) {
           mbarrier_arrive_expect_tx(full, 2 * bytes);
           bulk_copy(to, keys, bytes, full);
           bulk_copy(to + S::kMatrixBytes, values, bytes, full);
-          todo = false;
+          pending = false;
         }
-        if (!__any_sync(0xffffffff, todo)) break;
+        if (!__any_sync(0xffffffff, pending)) break;
         if (!__any_sync(0xffffffff, free)) __nanosleep(40);
       }
       stage.advance(count, shape.num_stages);
