@@ -1,4 +1,6 @@
-// Where keys and values live: one buffer per layer, [block][k|v][kv_head][16 tokens][head_dim].
+// Where keys and values live: one buffer per layer, [block][k|v][kv_head][16 tokens][head_dim]. On
+// CUDA the kernels order the bytes within a head of a block themselves where head_dim is a multiple
+// of 64 (ops/cuda/paged_attention_layout.h).
 // Built from a list of layer shapes.
 #pragma once
 
