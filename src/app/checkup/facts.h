@@ -50,7 +50,7 @@ struct DriverFacts {
   bool in_container = false;
   std::string user;                   // name of the calling user
   std::optional<std::string> hidden;  // value of CUDA_VISIBLE_DEVICES, if it is set
-  std::string load_error;          // of loading libcuda.so.1; empty: it is there
+  std::string load_error;             // of loading libcuda.so.1; empty: it is there
   int init_code = 0;                  // of cuInit, once the library is there
   int cuda_version = 0;               // that the driver is for: 13000
   std::string version;                // of NVML: "580.159.04"
