@@ -1,0 +1,53 @@
+// Micro-kernel of Q6_K weights.
+#pragma once
+
+#include "ops/cpu/linear_tile.h"
+
+namespace donar::ops::cpu {
+
+template <class V, int R>
+void linear_q6_k(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  using I = typename V::I;
+  using B = typename V::B;
+  F total[R];
+  for (int r = 0; r < R; ++r) total[r] = V::zero();
+  const std::byte* super = t.weights;
+  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += 256, super += rows16::kQ6KSuperBytes) {
+    const F d = V::load_f16(super + half * 2);
+    const std::byte* scales = super + 64 + half;
+    const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
+    if constexpr (R <= 2) prefetch<V, rows16::kQ6KHeaderBytes>(super);
+    for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
+      if constexpr (R <= 2) prefetch<V, rows16::kQ6KBlockBytes>(bytes);
+      F scaled[R];
+#pragma GCC unroll 2
+      for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits
+        I sum[R];
+        for (int r = 0; r < R; ++r) sum[r] = V::iset1(x.meta(r).offset[s]);
+        const B high = V::load_bytes(bytes + (4 + s) * rows16::kVectorBytes);
+        const B q01 = V::load_bytes(bytes + (2 * s) * rows16::kVectorBytes);
+        const B q23 = V::load_bytes(bytes + (2 * s + 1) * rows16::kVectorBytes);
+        const B w0 = V::template with_high_bits<0>(V::low_nibbles(q01), high);
+        const B w1 = V::template with_high_bits<1>(V::high_nibbles(q01), high);
+        const B w2 = V::template with_high_bits<2>(V::low_nibbles(q23), high);
+        const B w3 = V::template with_high_bits<3>(V::high_nibbles(q23), high);
+        for (int r = 0; r < R; ++r) {
+          const int8_t* q = x.q(r) + 16 * s;
+          sum[r] =
+              V::dot4(V::dot4(V::dot4(V::dot4(sum[r], w0, q), w1, q + 4), w2, q + 8), w3, q + 12);
+        }
+        const F scale = V::mul(d, V::load_i8(scales + (2 * b + s) * rows16::kTileRows));
+        for (int r = 0; r < R; ++r) {
+          scaled[r] = s == 0 ? V::mul(V::to_f32(sum[r]), scale)
+                             : V::fma(V::to_f32(sum[r]), scale, scaled[r]);
+        }
+      }
+      for (int r = 0; r < R; ++r) total[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total[r]);
+    }
+  }
+  store_tile<V, R>(t, half, total, row);
+}
+
+}  // namespace donar::ops::cpu
