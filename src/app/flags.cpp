@@ -45,7 +45,7 @@ Result<void> kv_cache_dtype(Options& options, V value) {
                 "{} is not supported yet; use auto, bfloat16, float16 or float32", value.text);
   Result<std::optional<DType>> dtype = parse_dtype(value.text);
   if (!dtype) return forward_error(dtype);
-  options.engine.kv_dtype = dtype->value_or(DType::kBF16);
+  options.engine.kv_dtype = *dtype;
   return {};
 }
 
@@ -169,7 +169,7 @@ constexpr Flag kFlags[] = {
    [](Options& o, V v) { return store(o.engine.max_waiting, parse_integer(v.text, 1, 1 << 20)); }},
   {"--kv-cache-memory-bytes", "", kValue, kHonoured, kAllCommands, "Engine", "BYTES", "size of the KV cache: 512m, 2G (25 % of available memory; on a GPU: what the rest leaves)", "",
    [](Options& o, V v) { return store(o.engine.kv_cache_bytes, parse_human_size(v.text)); }},
-  {"--kv-cache-dtype", "", kValue, kHonoured, kAllCommands, "Engine", "TYPE", "auto (bfloat16; on a GPU: as the weights), bfloat16, float16, float32", "", kv_cache_dtype},
+  {"--kv-cache-dtype", "", kValue, kHonoured, kAllCommands, "Engine", "TYPE", "auto (bfloat16; on a GPU: as the weights, the only one there), bfloat16, float16, float32", "", kv_cache_dtype},
   {"--enable-prefix-caching", "", kSwitch, kHonoured, kServe | kRun, "Engine", "", "reuse the KV of equal prompt beginnings (on)", "",
    [](Options& o, V v) { o.engine.prefix_caching = v.on; return Result<void>(); }},
   {"--enable-chunked-prefill", "", kSwitch, kHonoured, kServe, "Engine", "", "split long prompts over steps (on)", "",

@@ -157,7 +157,8 @@ Result<Session> open(const Options& options, Memory& memory, const SessionCallba
 
   const TimePoint engine_begin = Clock::now();
   if (callbacks.on_progress) callbacks.on_progress({"warm-up", 0, 0, 0.0});
-  session.kv_dtype = session.device.cuda ? cache_dtype(*weights) : options.engine.kv_dtype;
+  session.kv_dtype =
+      session.device.cuda ? cache_dtype(*weights) : options.engine.kv_dtype.value_or(DType::kBF16);
   Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::create(
       memory.of_model(), session.config, std::move(*weights), options.engine, threads,
       session.text.tokenizer->vocab_size(), callbacks.stats, cuda_target(session, memory));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "tensor/dtype.h"
 #include "tensor/exec.h"
@@ -19,7 +20,8 @@ struct EngineConfig {
                                // max_model_len can use), on CUDA what the rest leaves
   double gpu_memory_utilization = 0.9;  // CUDA: share of the device's memory for all of this,
                                         // others' use counted
-  DType kv_dtype = DType::kBF16;        // on the CPU; on CUDA it is the 16-bit type of the weights
+  std::optional<DType> kv_dtype;        // none: bfloat16 on the CPU, on CUDA the 16-bit type of
+                                        // the weights, which is the only one there
   bool prefix_caching = true;
   int max_waiting = 1024;  // inbox and waiting queue together; beyond: 429
   uint64_t seed = 0;       // of the seeds drawn for requests without one

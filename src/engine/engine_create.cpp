@@ -60,16 +60,29 @@ uint64_t available_bytes(const MemoryLedger& ledger) {
   return std::min(available, ledger.limit_bytes() - std::min(ledger.limit_bytes(), ledger.total()));
 }
 
-// Keys and values are of the type that the kernels compute in.
-DType cuda_kv_dtype([[maybe_unused]] const model::Weights& weights) {
-  if constexpr (kCuda) return cuda_activation(weights);
-  return DType::kBF16;
+// On CUDA keys and values are of the type that the kernels compute in.
+Result<DType> kv_dtype(const EngineConfig& config, [[maybe_unused]] const model::Weights& weights,
+                       [[maybe_unused]] const CudaTarget& cuda) {
+  if constexpr (kCuda) {
+    if (!cuda.device) return config.kv_dtype.value_or(DType::kBF16);
+    const DType dtype = cuda_activation(weights);
+    if (!config.kv_dtype || *config.kv_dtype == dtype) return dtype;
+    return refuse(
+        "kv_cache_dtype",
+        fmt::format("the KV cache cannot be in {} on {}: there it has the type of the weights, {} "
+                    "here; leave --kv-cache-dtype out, or {} as well",
+                    dtype_name(*config.kv_dtype), cuda.device->name, dtype_name(dtype),
+                    *config.kv_dtype == DType::kF32
+                        ? std::string("give --device cpu")
+                        : fmt::format("give --dtype {}", dtype_name(*config.kv_dtype))));
+  }
+  return config.kv_dtype.value_or(DType::kBF16);
 }
 
 // The part of Engine::create that depends on the device.
 struct Creation {
   MemoryLedger& ledger;
-  const EngineConfig& config;
+  const EngineConfig& config;  // resolved
   int threads;
   int64_t tokenizer_vocab;
   const CudaTarget& cuda;
@@ -103,7 +116,7 @@ struct Creation {
     limits.batch.max_blocks = kv::blocks_for(size.max_model_len);
     limits.num_blocks = size.num_blocks;
     limits.max_positions = size.max_model_len;
-    limits.kv_dtype = config.kv_dtype;
+    limits.kv_dtype = *config.kv_dtype;
     limits.num_threads = threads;
     limits.num_tokens = num_tokens(model);
     return limits;
@@ -115,7 +128,7 @@ struct Creation {
     limits.max_sequences = config.max_num_seqs;
     limits.max_model_len = max_model_len;
     limits.num_blocks = num_blocks;
-    limits.kv_dtype = config.kv_dtype;
+    limits.kv_dtype = *config.kv_dtype;
     limits.num_tokens = num_tokens(model);
     limits.enforce_eager = config.enforce_eager;
     limits.batch_invariant = config.batch_invariant;
@@ -135,7 +148,7 @@ struct Creation {
   }
 
   uint64_t bytes_per_block(const model::ModelConfig& model) const {
-    return kv::KvStore::bytes_per_block(model::Decoder::kv_layers(model, config.kv_dtype));
+    return kv::KvStore::bytes_per_block(model::Decoder::kv_layers(model, *config.kv_dtype));
   }
   Result<KvSize> size(const model::ModelConfig& model, const model::Weights& weights) const {
     return size_kv_cache(
@@ -181,7 +194,9 @@ Result<EngineConfig> resolve(const EngineConfig& asked, const model::Weights& we
   if (Result<void> valid = validate_config(config); !valid) return forward_error(valid);
   if (threads < 1)
     return refuse("threads", fmt::format("threads must be at least 1, got {}", threads));
-  if (cuda.device) config.kv_dtype = cuda_kv_dtype(weights);
+  const Result<DType> dtype = kv_dtype(config, weights, cuda);
+  if (!dtype) return tl::unexpected<Error>(dtype.error());
+  config.kv_dtype = *dtype;
   return config;
 }
 
@@ -223,8 +238,6 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
   const Result<EngineConfig> resolved = resolve(asked, weights, threads, cuda);
   if (!resolved) return tl::unexpected<Error>(resolved.error());
   const EngineConfig& engine_config = *resolved;
-  if (cuda.device && asked.kv_dtype == DType::kF32)
-    log_warn("the KV cache is in {}: float32 is for the CPU", dtype_name(engine_config.kv_dtype));
   const Creation creation{ledger, engine_config, threads, tokenizer_vocab, cuda};
   const Result<KvSize> size = creation.size(config, weights);
   if (!size) return tl::unexpected<Error>(size.error());
@@ -252,7 +265,7 @@ Result<std::unique_ptr<Engine>> Engine::create(MemoryLedger& ledger, model::Mode
   log_info(
       "KV cache: {} blocks of {} tokens in {}, {}; context {} tokens, {} sequences, {} tokens a "
       "step",
-      size->num_blocks, kv::kBlockTokens, dtype_name(engine_config.kv_dtype),
+      size->num_blocks, kv::kBlockTokens, dtype_name(*engine_config.kv_dtype),
       format_bytes(kv_bytes), size->max_model_len, scheduler.max_num_seqs,
       scheduler.max_num_batched_tokens);
   log_info("memory: {}", ledger.summary());

@@ -89,7 +89,9 @@ TEST(CommandLine, defaults_are_a_local_server_with_an_own_choice_of_model) {
   EXPECT_THAT(
       parse({"serve", "m", "--allowed-hosts", "a.example", "b"}).options.server.allowed_hosts,
       ElementsAre("a.example", "b"));
-  EXPECT_EQ(o.engine.kv_dtype, DType::kBF16);
+  EXPECT_EQ(o.engine.kv_dtype, std::nullopt);
+  EXPECT_EQ(parse({"serve", "m", "--kv-cache-dtype", "auto"}).options.engine.kv_dtype,
+            std::nullopt);
   EXPECT_THAT(o.server.allowed_origins, IsEmpty());
 }
 

@@ -35,7 +35,8 @@ CudaDevice described(uint64_t total_bytes) {
   return device;
 }
 
-Result<void> check(uint64_t total_bytes, const EngineConfig& config) {
+Result<void> check(uint64_t total_bytes, const EngineConfig& config,
+                   DType activation = DType::kBF16) {
   const model::ModelFiles files = llama_8b();
   const CudaDevice device = described(total_bytes);
   CudaExec cuda;
@@ -44,9 +45,9 @@ Result<void> check(uint64_t total_bytes, const EngineConfig& config) {
   Exec ex;
   ex.device = DeviceType::kCuda;
   ex.cuda = &cuda;
-  ex.activation = DType::kBF16;
-  const Result<model::Weights> planned =
-      model::plan_weights(ex, files, {.load_format = model::LoadFormat::kDummy});
+  ex.activation = activation;
+  const Result<model::Weights> planned = model::plan_weights(
+      ex, files, {.load_format = model::LoadFormat::kDummy, .dtype = activation});
   if (!planned) return tl::unexpected<Error>(planned.error());
   MemoryLedger host, ledger(0, MemorySpace::kCuda);
   return Engine::check_fits(
@@ -90,6 +91,31 @@ TEST(CudaSizing, weights_that_do_not_fit_are_refused_whatever_the_context) {
   const Result<void> fits = check(16'000'000'000, config);
   ASSERT_FALSE(fits.has_value());
   EXPECT_NE(fits.error().message.find("smaller model"), std::string::npos) << fits.error().message;
+}
+
+TEST(CudaSizing, a_cache_of_another_type_than_the_weights_is_refused_with_what_is_possible) {
+  constexpr uint64_t kBytes = 85'000'000'000;
+  const auto refusal = [&](DType cache, DType weights) {
+    EngineConfig config;
+    config.kv_dtype = cache;
+    const Result<void> fits = check(kBytes, config, weights);
+    EXPECT_FALSE(fits.has_value());
+    if (fits) return std::string();
+    EXPECT_EQ(fits.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(fits.error().param, "kv_cache_dtype");
+    return fits.error().message;
+  };
+  EXPECT_EQ(refusal(DType::kF16, DType::kBF16),
+            "the KV cache cannot be in float16 on a device: there it has the type of the weights, "
+            "bfloat16 here; leave --kv-cache-dtype out, or give --dtype float16 as well");
+  EXPECT_NE(refusal(DType::kBF16, DType::kF16).find("float16 here"), std::string::npos);
+  EXPECT_NE(refusal(DType::kF32, DType::kBF16).find("give --device cpu"), std::string::npos);
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    EngineConfig config;
+    config.kv_dtype = dtype;
+    const Result<void> fits = check(kBytes, config, dtype);
+    EXPECT_TRUE(fits.has_value()) << fits.error().message;
+  }
 }
 
 }  // namespace
