@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace donar {
@@ -17,18 +20,37 @@ bool has_f16c() {
 
 }  // namespace
 
-CpuIsa detect_cpu_isa() {
+bool cpu_runs(CpuIsa isa) {
+  switch (isa) {
+    case CpuIsa::kPortable:
+      return true;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-  if (!avx2) return CpuIsa::kPortable;
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vnni");
-  return avx512 ? CpuIsa::kAvx512 : CpuIsa::kAvx2;
-#else
-  return CpuIsa::kPortable;
+    case CpuIsa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    case CpuIsa::kAvx512:
+      return cpu_runs(CpuIsa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    case CpuIsa::kNeon:
+      return true;
+    case CpuIsa::kNeonDot:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case CpuIsa::kNeonI8mm:
+      return cpu_runs(CpuIsa::kNeonDot) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0 &&
+             (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
 #endif
+    default:
+      return false;
+  }
+}
+
+CpuIsa detect_cpu_isa() {
+  CpuIsa best = CpuIsa::kPortable;
+  for (CpuIsa isa : kCpuIsas) {
+    if (cpu_runs(isa)) best = isa;
+  }
+  return best;
 }
 
 const char* cpu_isa_name(CpuIsa isa) {
@@ -39,6 +61,12 @@ const char* cpu_isa_name(CpuIsa isa) {
       return "avx2";
     case CpuIsa::kAvx512:
       return "avx512";
+    case CpuIsa::kNeon:
+      return "neon";
+    case CpuIsa::kNeonDot:
+      return "neon-dotprod";
+    case CpuIsa::kNeonI8mm:
+      return "neon-i8mm";
   }
   return "?";
 }

@@ -14,10 +14,20 @@ namespace donar {
 
 enum class DeviceType : uint8_t { kCpu, kCuda };
 
-// Instruction sets of the CPU kernels, best last. Chosen once at start; a flag or a test may force
-// a lower one.
-enum class CpuIsa : uint8_t { kPortable, kAvx2, kAvx512 };
-CpuIsa detect_cpu_isa();  // kAvx512 asks for F, BW, VL, DQ and VNNI; kAvx2 for FMA and F16C too
+// Instruction sets of the CPU kernels, those of one architecture best last. Chosen once at start; a
+// flag or a test may force a lower one.
+enum class CpuIsa : uint8_t {
+  kPortable,
+  kAvx2,      // and FMA, F16C
+  kAvx512,    // F, BW, VL, DQ and VNNI
+  kNeon,      // what every aarch64 has
+  kNeonDot,   // and the dot products of four int8 (dotprod)
+  kNeonI8mm,  // and the 2 x 2 matrix products of int8 and bfloat16 (i8mm, bf16)
+};
+inline constexpr CpuIsa kCpuIsas[] = {CpuIsa::kPortable, CpuIsa::kAvx2,    CpuIsa::kAvx512,
+                                      CpuIsa::kNeon,     CpuIsa::kNeonDot, CpuIsa::kNeonI8mm};
+bool cpu_runs(CpuIsa isa);
+CpuIsa detect_cpu_isa();  // the last one that this machine runs
 const char* cpu_isa_name(CpuIsa isa);
 
 // Scratch of one step: a bump allocator over a buffer that was sized before the first step. Hands

@@ -17,8 +17,8 @@ namespace donar {
 // All instruction sets that this machine runs.
 inline std::vector<CpuIsa> available_isas() {
   std::vector<CpuIsa> isas;
-  for (CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
-    if (isa <= detect_cpu_isa()) isas.push_back(isa);
+  for (CpuIsa isa : kCpuIsas) {
+    if (cpu_runs(isa)) isas.push_back(isa);
   }
   return isas;
 }

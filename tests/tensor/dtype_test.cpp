@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "tensor/exec.h"
 #include "tensor/tensor_view.h"
@@ -72,9 +75,21 @@ TEST(Arena, gives_aligned_pieces_and_takes_them_back_at_the_scopes_end) {
   EXPECT_DEATH((void)arena.take<std::byte>(1), "workspace of 1024 bytes is too small");
 }
 
-TEST(CpuIsa, has_a_name_and_a_floor) {
-  EXPECT_GE(detect_cpu_isa(), CpuIsa::kPortable);
+TEST(CpuIsa, has_a_floor_that_runs_anywhere_and_names_that_tell_apart) {
+  EXPECT_TRUE(cpu_runs(CpuIsa::kPortable));
+  EXPECT_TRUE(cpu_runs(detect_cpu_isa()));
   EXPECT_STREQ(cpu_isa_name(CpuIsa::kAvx512), "avx512");
+  std::set<std::string> names;
+  for (CpuIsa isa : kCpuIsas) names.insert(cpu_isa_name(isa));
+  EXPECT_EQ(names.size(), std::size(kCpuIsas));
+  EXPECT_EQ(names.count("?"), 0u);
+}
+
+TEST(CpuIsa, belongs_to_one_architecture) {
+  EXPECT_FALSE(cpu_runs(CpuIsa::kAvx2) && cpu_runs(CpuIsa::kNeon));
+#if defined(__aarch64__)
+  EXPECT_TRUE(cpu_runs(CpuIsa::kNeon));
+#endif
 }
 
 }  // namespace

@@ -11,19 +11,19 @@ extern const Kernels kKernelsAvx512;
 #endif
 
 const Kernels& kernels_for(CpuIsa isa) {
-#if defined(__x86_64__)
   switch (isa) {
     case CpuIsa::kPortable:
       return kKernelsPortable;
+#if defined(__x86_64__)
     case CpuIsa::kAvx2:
       return kKernelsAvx2;
     case CpuIsa::kAvx512:
       return kKernelsAvx512;
-  }
-#else
-  DONAR_CHECK(isa == CpuIsa::kPortable, "{} on this CPU", cpu_isa_name(isa));
 #endif
-  return kKernelsPortable;
+    default:
+      break;
+  }
+  DONAR_CHECK(false, "this build has no kernels for {}", cpu_isa_name(isa));
 }
 
 int64_t attention_scratch_bytes(int head_dim) {
