@@ -1,6 +1,7 @@
 // The whole step without the engine: decoder, head, and nothing else, with made-up weights of a
 // config's shape. What is lost between this and a served token is the engine's and the server's.
-//   bench_step CONFIG_DIR [--decode ROWS:CONTEXT,...] [--prefill TOKENS,...] [--commit ID]
+//   bench_step CONFIG_DIR [--decode ROWS:CONTEXT,...] [--prefill TOKENS[xPROMPTS],...]
+//              [--warm-up SECONDS] [--commit ID]
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -22,8 +23,9 @@ namespace {
 struct Arguments {
   std::string config;
   std::vector<std::pair<int, int>> decode{{1, 128}, {1, 8192}, {8, 256}, {32, 256}, {64, 256}};
-  std::vector<int> prefill{32, 512, 2048};
+  std::vector<std::pair<int, int>> prefill{{32, 1}, {512, 1}, {2048, 1}};  // tokens of one, prompts
   std::string commit;
+  double warm_up_s = 0;
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -35,8 +37,8 @@ std::vector<std::string> split(const std::string& text) {
 
 [[noreturn]] void usage() {
   fmt::print(stderr,
-             "bench_step CONFIG_DIR [--decode ROWS:CONTEXT,...] [--prefill TOKENS,...] "
-             "[--commit ID]\n");
+             "bench_step CONFIG_DIR [--decode ROWS:CONTEXT,...] [--prefill TOKENS[xPROMPTS],...] "
+             "[--warm-up SECONDS] [--commit ID]\n");
   std::exit(2);
 }
 
@@ -54,7 +56,13 @@ Arguments parse_arguments(int argc, char** argv) {
       arguments.commit = value;
     } else if (flag == "--prefill") {
       arguments.prefill.clear();
-      for (const std::string& item : split(value)) arguments.prefill.push_back(std::stoi(item));
+      for (const std::string& item : split(value)) {
+        const size_t times = item.find('x');
+        arguments.prefill.emplace_back(
+            std::stoi(item), times == std::string::npos ? 1 : std::stoi(item.substr(times + 1)));
+      }
+    } else if (flag == "--warm-up") {
+      arguments.warm_up_s = std::stod(value);
     } else if (flag == "--decode") {
       arguments.decode.clear();
       for (const std::string& item : split(value)) {
@@ -97,10 +105,10 @@ class StepBench {
       max_context_ = std::max(max_context_, context + 1);
       num_blocks_ = std::max(num_blocks_, int64_t{rows} * blocks_of(context + 1));
     }
-    for (const int tokens : arguments.prefill) {
-      max_rows_ = std::max(max_rows_, tokens);
+    for (const auto& [tokens, prompts] : arguments.prefill) {
+      max_rows_ = std::max(max_rows_, tokens * prompts);
       max_context_ = std::max(max_context_, tokens);
-      num_blocks_ = std::max(num_blocks_, blocks_of(tokens));
+      num_blocks_ = std::max(num_blocks_, prompts * blocks_of(tokens));
     }
     const TimePoint begin = Clock::now();
     model::LoadOptions options;
@@ -127,7 +135,7 @@ class StepBench {
 
   void run() {
     for (const auto& [rows, context] : arguments_.decode) decode(rows, context);
-    for (const int tokens : arguments_.prefill) prefill(tokens);
+    for (const auto& [tokens, prompts] : arguments_.prefill) prefill(tokens, prompts);
   }
 
  private:
@@ -222,15 +230,17 @@ class StepBench {
     bench_.free_tensors();
   }
 
-  void prefill(int tokens) {
-    const Step step = make_step(1, tokens, /*position=*/0, /*sample_all=*/false);
+  void prefill(int length, int prompts) {
+    const int tokens = length * prompts;
+    const Step step = make_step(prompts, length, /*position=*/0, /*sample_all=*/false);
     const model::ModelConfig& config = files_.config;
     const double head = static_cast<double>(config.vocab_size * config.dim);
-    const double operations = 2.0 * tokens * (weight_bytes(config) / 2 - head) + 2.0 * head +
-                              2.0 * tokens * tokens * static_cast<double>(config.q_dim()) *
+    const double operations = 2.0 * tokens * (weight_bytes(config) / 2 - head) +
+                              2.0 * head * prompts +
+                              2.0 * tokens * length * static_cast<double>(config.q_dim()) *
                                   static_cast<double>(config.layers.size());
     const CudaBench::Time time = measure(step);
-    bench_.report(fmt::format("prefill {} tokens", tokens), time, 0, operations,
+    bench_.report(fmt::format("prefill {} x {} tokens", prompts, length), time, 0, operations,
                   fmt::format(",\"tok_per_s\":{:.1f}", tokens / time.us * 1e6));
     bench_.free_tensors();
   }
@@ -258,6 +268,7 @@ int main(int argc, char** argv) {
   try {
     CudaBench::Options options;
     options.commit = arguments.commit;
+    options.warm_up_s = arguments.warm_up_s;
     CudaBench bench(options);
     StepBench(bench, arguments).run();
     return bench.status();

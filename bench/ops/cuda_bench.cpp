@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/clock.h"
 #include "bench/ops/cuda_ceilings.h"
 
 namespace donar::bench {
@@ -32,11 +33,17 @@ struct Event {
   cudaEvent_t handle = nullptr;
 };
 
-// Times of `replays` runs of what `enqueue` puts into the stream, in us, sorted.
+// Times of `replays` runs of what `enqueue` puts into the stream, in us, sorted. Before them it
+// runs for `warm_up` seconds, so that the card has the clock that its power limit leaves to this
+// work.
 template <class Enqueue>
-std::vector<double> timed(CudaStreamHandle stream, int replays, Enqueue enqueue) {
+std::vector<double> timed(CudaStreamHandle stream, int replays, double warm_up, Enqueue enqueue) {
   Event begin, end;
-  for (int i = 0; i < kWarmUps; ++i) enqueue();
+  const TimePoint start = Clock::now();
+  for (int i = 0; i < kWarmUps || seconds_since(start) < warm_up; ++i) {
+    enqueue();
+    if (i % kWarmUps == 0) check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  }
   std::vector<double> times;
   for (int i = 0; i < replays; ++i) {
     check(cudaEventRecord(begin.handle, stream), "cudaEventRecord");
@@ -115,13 +122,17 @@ CudaBench::Options CudaBench::parse(int argc, char** argv) {
       options.commit = value, ++i;
     } else if (arg == "--dtype" && (value == "bf16" || value == "f16")) {
       options.activation = value == "f16" ? DType::kF16 : DType::kBF16, ++i;
+    } else if (arg == "--warm-up" && !value.empty()) {
+      options.warm_up_s = std::atof(value.c_str()), ++i;
     } else if (arg == "--device" && !value.empty()) {
       options.ordinal = std::atoi(value.c_str()), ++i;
     } else if (arg[0] != '-' && options.filter.empty()) {
       options.filter = arg;
     } else {
-      std::fprintf(stderr, "usage: %s [filter] [--commit ID] [--dtype bf16|f16] [--device N]\n",
-                   argv[0]);
+      std::fprintf(
+          stderr,
+          "usage: %s [filter] [--commit ID] [--dtype bf16|f16] [--device N] [--warm-up SECONDS]\n",
+          argv[0]);
       std::exit(2);
     }
   }
@@ -149,12 +160,12 @@ void CudaBench::measure_ceilings() {
   const uint64_t bytes = std::min(uint64_t{4} << 30, device_.total_bytes / 4) / 16 * 16;
   const TensorView data = random(DType::kBF16, {static_cast<int64_t>(bytes / 2)});
   const TensorView sink = zeros(DType::kF32, {1});
-  const std::vector<double> reads = timed(exec.stream, kReplays, [&] {
+  const std::vector<double> reads = timed(exec.stream, kReplays, options_.warm_up_s, [&] {
     cuda_read(data.data, bytes, static_cast<uint32_t*>(sink.data), exec);
   });
   ceilings_.read_gb_per_s = static_cast<double>(bytes) / reads[reads.size() / 2] / 1e3;
   double operations = 0;
-  const std::vector<double> products = timed(exec.stream, kReplays, [&] {
+  const std::vector<double> products = timed(exec.stream, kReplays, options_.warm_up_s, [&] {
     operations = cuda_bf16_products(/*iterations=*/4000, sink.as<float>(), exec);
   });
   ceilings_.bf16_tflops = operations / products[products.size() / 2] / 1e6;
@@ -223,17 +234,17 @@ CudaBench::Time CudaBench::measure(const std::function<void(int64_t)>& work, int
   CudaStreamHandle stream = ex_.cuda->stream;
   work(0);  // sets the attributes of its kernels and loads them
   stream_->wait();
-  const auto replays = [&](int64_t calls, int count) {
+  const auto replays = [&](int64_t calls, int count, double warm_up) {
     const Graph graph(stream, work, calls);
-    std::vector<double> times = timed(stream, count, [&] { graph.launch(stream); });
+    std::vector<double> times = timed(stream, count, warm_up, [&] { graph.launch(stream); });
     for (double& time : times) time /= static_cast<double>(calls);
     return times;
   };
-  const double first = replays(std::max<int64_t>(copies, 4), 3)[1];
+  const double first = replays(std::max<int64_t>(copies, 4), 3, 0)[1];
   const auto enough = static_cast<int64_t>(std::ceil(kGraphUs / std::max(first, 1e-3)));
   const int64_t calls =
       std::max(copies, std::clamp<int64_t>((enough + copies - 1) / copies * copies, 1, kMaxCalls));
-  const std::vector<double> times = replays(calls, kReplays);
+  const std::vector<double> times = replays(calls, kReplays, options_.warm_up_s);
   return {times[times.size() / 2], times.front(), static_cast<int>(calls)};
 }
 

@@ -26,9 +26,10 @@ class CudaBench {
     std::string commit;  // printed in the JSON lines
     DType activation = DType::kBF16;
     int ordinal = 0;
+    double warm_up_s = 0;  // each case runs that long before it is timed: 2 s find the power limit
   };
-  // [filter] [--commit ID] [--dtype bf16|f16] [--device N]; ends the process with a sentence if an
-  // argument is not one of them. Without --commit, git is asked.
+  // [filter] [--commit ID] [--dtype bf16|f16] [--device N] [--warm-up SECONDS]; ends the process
+  // with a sentence if an argument is not one of them. Without --commit, git is asked.
   static Options parse(int argc, char** argv);
 
   // Opens the device and measures its ceilings. Throws CudaError where there is no device.
