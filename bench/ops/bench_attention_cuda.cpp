@@ -178,6 +178,7 @@ void cases(CudaBench& bench) {
       for (int context : {128, 2048, 4096, 8192})
         attention(bench, "decode", heads, {sequences, context - 1, 1});
     }
+    for (int sequences : {128, 256}) attention(bench, "decode", heads, {sequences, 576, 1});
     for (int rows : {2, 4, 8, 16}) attention(bench, "verify", heads, {1, 8192 - rows, rows});
     attention(bench, "decode", heads, {1, 32767, 1});
     attention(bench, "decode", heads, {32, 8191, 1, 1024});

@@ -27,7 +27,7 @@ static_assert(sizeof(AttentionItem) == 32);
 // what they take together.
 inline constexpr int kAttentionChunkMultiple = 128;
 // A sequence with up to this many rows in a step is decode-like: its rows' results are bitwise
-// those of the same rows alone.
+// those of the same rows alone in steps of up to kDecodeRows rows, and in all with batch_invariant.
 inline constexpr int kAttentionDecodeRows = 16;
 // Query rows x query heads of one kv head that one CTA works on.
 inline constexpr int kAttentionDecodeTile = 16;
@@ -68,7 +68,8 @@ inline uint64_t attention_workspace_bytes(const AttentionPlanLimits& limits) {
   return attention_workspace_layout(limits).bytes;
 }
 
-// Keys of a split for a row that sees `length` keys: a function of nothing else of the step.
+// Keys of a split for a row that sees `length` keys: a function of nothing else of the step, as
+// long as that has no more than kDecodeRows rows.
 int attention_chunk(const AttentionPlanLimits& limits, int64_t length);
 
 struct AttentionItemCounts {

@@ -149,6 +149,37 @@ TEST(AttentionPlan, a_decode_row_is_split_by_its_own_length) {
   }
 }
 
+// Splits of many short sequences would only have to be merged again; a long one among them is still
+// shared out. Steps whose rows keep their bits, and batch-invariant ones, are not touched.
+TEST(AttentionPlan, a_step_of_many_rows_is_split_by_what_an_sm_reads) {
+  AttentionPlanLimits limits = limits_of(32, 8);
+  limits.max_sequences = 256;
+  std::vector<Sequence> sequences(255, Sequence{576, 1});
+  sequences.push_back({20000, 1});
+  const Planned many = plan(limits, sequences);
+  expect_complete(limits, sequences, many);
+  const int64_t share = (int64_t{255} * 577 + 20001) * 8 / 132;
+  int64_t splits_of_long = 0;
+  for (const AttentionItem& item : many.decode) {
+    EXPECT_LE(keys(item), share / 2 + kAttentionChunkMultiple);
+    if (item.sequence == 255) {
+      ++splits_of_long;
+    } else {
+      EXPECT_EQ(item.num_splits, 1);
+    }
+  }
+  EXPECT_GE(splits_of_long, 3);
+
+  sequences.resize(64);
+  for (const AttentionItem& item : plan(limits, sequences).decode)
+    EXPECT_EQ(item.chunk, attention_chunk(limits, 577));
+  sequences.resize(65, Sequence{576, 1});
+  EXPECT_EQ(plan(limits, sequences).decode.size(), 65u);
+  limits.batch_invariant = true;
+  for (const AttentionItem& item : plan(limits, sequences).decode)
+    EXPECT_EQ(item.chunk, attention_chunk(limits, 577));
+}
+
 TEST(AttentionPlan, rows_on_both_sides_of_a_new_chunk_are_separate_items) {
   const AttentionPlanLimits limits = limits_of(32, 8);  // 16 splits: the chunk grows every 2048
   ASSERT_NE(attention_chunk(limits, 6144), attention_chunk(limits, 6145));

@@ -183,18 +183,18 @@ __device__ __forceinline__ void arrive_and_merge(const PagedAttentionParams& par
                                                  const AttentionUnit& unit, uint32_t flag,
                                                  int thread, int barrier) {
   constexpr int kThreads = C::kWarps * 32;
-  __threadfence();
   named_barrier_sync(barrier, kThreads);
   if (thread == 0) {
+    // Through the barriers its fences order what the other threads have stored and will read.
+    __threadfence();
     const int before = atomicAdd(params.counters + unit.counter, 1);
+    __threadfence();
     const bool last = before == unit.num_splits - 1;
     if (last) params.counters[unit.counter] = 0;  // for the next launch
-    __threadfence();
     store_shared(flag, last ? 1 : 0);
   }
   named_barrier_sync(barrier, kThreads);
   if (load_shared(flag) == 0) return;
-  __threadfence();
   const int rows = num_tile_rows<C>(params, unit);
   for (int i = thread; i < rows * (C::kDims / 2); i += kThreads) {
     const int m = i / (C::kDims / 2), d = i % (C::kDims / 2) * 2;
