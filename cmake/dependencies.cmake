@@ -1,4 +1,8 @@
 # Everything outside the engine comes from the distribution's packages; `./dev` installs them.
+if(CMAKE_CROSSCOMPILING)
+  include(cmake/cross_dependencies.cmake)
+  return()
+endif()
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(Boost 1.81 REQUIRED)
