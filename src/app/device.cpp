@@ -5,6 +5,7 @@
 
 #include "app/values.h"
 #include "base/check.h"
+#include "tensor/cuda_arch.h"
 
 namespace donar::app {
 namespace {
@@ -25,7 +26,25 @@ Result<Device> open_cuda([[maybe_unused]] int ordinal) {
   return fail(ErrorCode::kUnsupported, "this program was built without CUDA");
 }
 
+// The device that auto takes: whatever ordinal 0 answers where there is no better one.
+int first_choice() {
+  if constexpr (kCuda) {
+    try {
+      const Result<std::vector<CudaDevice>> devices = cuda_devices();
+      if (devices) return choose_cuda_device(*devices, cuda_archs()).value_or(0);
+    } catch (const CudaError&) {  // it will be said by whoever opens the device
+    }
+  }
+  return 0;
+}
+
 }  // namespace
+
+std::optional<int> choose_cuda_device(std::span<const CudaDevice> devices, std::string_view archs) {
+  for (const CudaDevice& device : devices)
+    if (has_cuda_code(archs, device.arch)) return device.ordinal;
+  return std::nullopt;
+}
 
 std::string Device::description() const {
   return cuda ? fmt::format("{} (sm_{})", cuda->name, cuda->arch) : "the CPU";
@@ -35,9 +54,10 @@ Result<Device> open_device(std::string_view wanted) {
   if (wanted == "cpu") return Device{};
   if (wanted == "auto") {
     if constexpr (!kCuda) return Device{};
-    Result<Device> device = open_cuda(0);
+    Result<Device> device = open_cuda(first_choice());
     if (device) return device;
     Device cpu;
+    cpu.is_fault = device.error().code != ErrorCode::kNotFound;
     cpu.note = fmt::format("running on the CPU: {}", device.error().message);
     return cpu;
   }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,13 +17,17 @@ namespace donar::app {
 struct Device {
   std::optional<CudaDevice> cuda;  // none: the CPU
   engine::MemoryLimit limit;       // of its memory, once it is taken
-  std::string note;  // why auto took the CPU, in a line; empty: there is nothing to say
+  std::string note;       // why auto took the CPU, in a line; empty: there is nothing to say
+  bool is_fault = false;  // of the note: there is a GPU, and it cannot be used
 
   std::string description() const;  // "NVIDIA H100 80GB HBM3 (sm_90)", "the CPU"
 };
 
-// wanted: auto, cpu, cuda or cuda:N. auto takes cuda:0, or the CPU if that cannot be used; a device
-// that is named must open. Makes the device that of the calling thread and creates its context.
+// What auto takes of the devices that are there: the first that there is code for; none: the CPU.
+std::optional<int> choose_cuda_device(std::span<const CudaDevice> devices, std::string_view archs);
+
+// wanted: auto, cpu, cuda or cuda:N. auto takes the CPU if no GPU can be used; a device that is
+// named must open. Makes the device that of the calling thread and creates its context.
 Result<Device> open_device(std::string_view wanted);
 
 // One ledger per memory. Outlives the session.

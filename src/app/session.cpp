@@ -43,7 +43,10 @@ std::string wanted_device(const Options& options) {
 // The device as the calling thread's, with a ledger of its own.
 Result<void> take_device(const Options& options, Device device, Session& session, Memory& memory) {
   session.device = std::move(device);
-  if (!session.device.note.empty()) log_info("{}", session.device.note);
+  if (session.device.is_fault)
+    log_warn("{}", session.device.note);
+  else if (!session.device.note.empty())
+    log_info("{}", session.device.note);
   if constexpr (kCuda) {
     if (!session.device.cuda) return {};
     use_cuda_device(session.device.cuda->ordinal);

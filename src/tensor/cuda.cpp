@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "tensor/cuda_arch.h"
+
 namespace donar {
 namespace {
 
@@ -29,10 +31,16 @@ CudaDevice describe(int ordinal) {
 }
 
 // The run time calls a missing driver one of too old a version.
+bool is_driver_missing(cudaError_t code) {
+  int driver = 0;
+  return code == cudaErrorInsufficientDriver &&
+         (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0);
+}
+
 std::string driver_fault(cudaError_t code) {
   int driver = 0, needed = 0;
   if (code != cudaErrorInsufficientDriver) return cudaGetErrorString(code);
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "none is installed";
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) return cudaGetErrorString(code);
   if (cudaRuntimeGetVersion(&needed) != cudaSuccess) return cudaGetErrorString(code);
   return fmt::format("it is for CUDA {}.{}, and this program needs {}.{}: update the driver",
                      driver / 1000, driver % 1000 / 10, needed / 1000, needed % 1000 / 10);
@@ -50,6 +58,7 @@ Result<std::vector<CudaDevice>> cuda_devices() {
   int count = 0;
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaErrorNoDevice) return std::vector<CudaDevice>{};
+  if (is_driver_missing(code)) return fail(ErrorCode::kNotFound, "no NVIDIA driver is installed");
   if (code != cudaSuccess)
     return fail(ErrorCode::kUnavailable, "no usable NVIDIA driver: {}", driver_fault(code));
   std::vector<CudaDevice> devices;
@@ -66,6 +75,10 @@ Result<CudaDevice> open_cuda_device(int ordinal) {
     return fail(ErrorCode::kNotFound, "there is no CUDA device {}: it is one of 0 to {}", ordinal,
                 devices->size() - 1);
   CudaDevice device = (*devices)[index];
+  if (!has_cuda_code(cuda_archs(), device.arch))
+    return fail(ErrorCode::kUnsupported, "{}",
+                missing_cuda_code(fmt::format("CUDA device {} ({})", ordinal, device.name),
+                                  device.arch, cuda_archs()));
   if (const cudaError_t code =
           cudaInitDevice(ordinal, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid);
       code != cudaSuccess)

@@ -33,7 +33,8 @@ struct CudaDevice {
   bool integrated = false;  // shares the host's memory
 };
 
-// Devices that the driver shows. kUnavailable with the driver's words if there is no usable driver.
+// Devices that the driver shows. kNotFound: no driver is installed; kUnavailable with the driver's
+// words: it is of no use.
 Result<std::vector<CudaDevice>> cuda_devices();
 
 // Makes `ordinal` the device of the calling thread and creates its context (100-300 ms the first

@@ -158,18 +158,6 @@ TEST(Checkup, a_device_that_does_not_open_or_is_busy_is_said) {
   EXPECT_THAT(note_of(facts), HasSubstr("nvidia-persistenced"));
 }
 
-TEST(Checkup, code_runs_where_the_architecture_allows) {
-  EXPECT_TRUE(has_code_for("87,90a", 90));
-  EXPECT_TRUE(has_code_for("87,90a", 87));
-  EXPECT_FALSE(has_code_for("87,90a", 100));
-  EXPECT_FALSE(has_code_for("110a", 111));  // with features of one architecture
-  EXPECT_FALSE(has_code_for("87", 89));     // a Tegra's
-  EXPECT_FALSE(has_code_for("86", 87));
-  EXPECT_TRUE(has_code_for("86", 89));  // a later minor
-  EXPECT_FALSE(has_code_for("89", 86));
-  EXPECT_FALSE(has_code_for("", 90));
-}
-
 TEST(Checkup, power_modes_are_named_as_nvpmodel_does) {
   const std::string configuration =
       "# comment\n< POWER_MODEL ID=0 NAME=MAXN >\nX 1\n< POWER_MODEL ID=2 NAME=MODE_30W >\n";

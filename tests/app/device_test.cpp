@@ -27,6 +27,7 @@ TEST(OpenDevice, auto_takes_what_there_is_and_says_why_it_is_the_cpu) {
   ASSERT_TRUE(device.has_value()) << device.error().message;
   EXPECT_EQ(device->cuda.has_value(), has_cuda_device());
   EXPECT_EQ(device->note.empty(), !kCuda || has_cuda_device()) << device->note;
+  EXPECT_FALSE(device->is_fault) << device->note;
   if (device->cuda) {
     EXPECT_NE(device->description().find("sm_"), std::string::npos) << device->description();
     const engine::MemoryLimit limit = cuda_memory_limit(*device->cuda, {});
@@ -48,6 +49,18 @@ TEST(OpenDevice, a_named_device_opens_or_is_an_error) {
   }
   const Result<Device> absent = open_device("cuda:1000");
   EXPECT_FALSE(absent.has_value());
+}
+
+TEST(OpenDevice, auto_takes_the_first_device_that_there_is_code_for) {
+  std::vector<CudaDevice> devices(3);
+  for (int i = 0; i < 3; ++i) devices[static_cast<size_t>(i)].ordinal = i;
+  devices[0].arch = 80;  // A100
+  devices[1].arch = 89;  // L4
+  devices[2].arch = 90;  // H100
+  EXPECT_EQ(choose_cuda_device(devices, "87,90a"), 2);
+  EXPECT_EQ(choose_cuda_device(devices, "80,90a"), 0);
+  EXPECT_EQ(choose_cuda_device(devices, "87,121a"), std::nullopt);
+  EXPECT_EQ(choose_cuda_device({}, "90a"), std::nullopt);
 }
 
 TEST(OpenDevice, other_words_are_refused) {

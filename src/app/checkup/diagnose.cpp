@@ -2,16 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
 #include <charconv>
+
+#include "tensor/cuda_arch.h"
 
 namespace donar::app::checkup {
 namespace {
-
-// What ./dev build --cuda takes.
-constexpr std::pair<int, std::string_view> kKnownArchs[] = {
-    {87, "87"}, {90, "90a"}, {110, "110a"}, {121, "121a"}};
 
 // Codes of the driver (CUresult) that say more than "it failed".
 constexpr int kOutOfMemory = 2, kUnavailable = 46, kNoDevice = 100, kNotReady = 802,
@@ -154,16 +150,8 @@ class Diagnosis {
           fmt::format("{} does not open (code {}): see `nvidia-smi` and `dmesg | grep -i nvrm`.",
                       name, gpu.open_code));
     }
-    if (facts_.program.has_cuda && !has_code_for(facts_.program.archs, gpu.capability)) {
-      const auto known =
-          std::find_if(std::begin(kKnownArchs), std::end(kKnownArchs),
-                       [&](const auto& arch) { return arch.first == gpu.capability; });
-      const bool is_known = known != std::end(kKnownArchs);
-      problem(fmt::format("{} has compute capability {}, and this program has code for {} only{}.",
-                          name, capability_text(gpu.capability), facts_.program.archs,
-                          is_known ? fmt::format(": `./dev build --cuda {}`", known->second)
-                                   : "; Donar runs on 8.7, 9.0, 11.0 and 12.1"));
-    }
+    if (facts_.program.has_cuda && !has_cuda_code(facts_.program.archs, gpu.capability))
+      problem(missing_cuda_code(name, gpu.capability, facts_.program.archs) + ".");
     if (gpu.open_code == 0 && gpu.total_bytes > 0 && gpu.available_bytes < gpu.total_bytes / 2)
       note(fmt::format("{}: more than half of its memory is in use by other programs.", name));
     if (!gpu.persistent && !gpu.integrated)
@@ -188,28 +176,5 @@ class Diagnosis {
 }  // namespace
 
 std::vector<Finding> diagnose(const Facts& facts) { return Diagnosis(facts).take(); }
-
-std::string capability_text(int capability) {
-  return fmt::format("{}.{}", capability / 10, capability % 10);
-}
-
-bool has_code_for(std::string_view archs, int capability) {
-  while (!archs.empty()) {
-    const std::string_view arch = archs.substr(0, archs.find(','));
-    archs.remove_prefix(std::min(archs.size(), arch.size() + 1));
-    int number = 0;
-    const auto [end, error] = std::from_chars(arch.data(), arch.data() + arch.size(), number);
-    if (error != std::errc()) continue;
-    // Code with features of one architecture ("90a") and code of a Tegra runs there and nowhere
-    // else; other code runs on later minors of its major.
-    constexpr std::array kTegra = {72, 87};
-    const bool exact = end != arch.data() + arch.size() ||
-                       std::find(kTegra.begin(), kTegra.end(), number) != kTegra.end() ||
-                       std::find(kTegra.begin(), kTegra.end(), capability) != kTegra.end();
-    if (exact ? number == capability : number / 10 == capability / 10 && number <= capability)
-      return true;
-  }
-  return false;
-}
 
 }  // namespace donar::app::checkup

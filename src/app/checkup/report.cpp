@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tensor/cuda_arch.h"
 #include "tensor/memory_ledger.h"
 
 namespace donar::app::checkup {
@@ -40,14 +41,16 @@ std::string gpu_text(const GpuFacts& gpu, const ProgramFacts& program) {
   if (gpu.watts && gpu.watts_limit) out += fmt::format(" of {:.0f} W", *gpu.watts_limit);
   if (gpu.celsius) out += fmt::format(", {:.0f} C", *gpu.celsius);
   if (program.has_cuda)
-    out += has_code_for(program.archs, gpu.capability) ? "; this program has code for it"
-                                                       : "; this program has no code for it";
+    out += has_cuda_code(program.archs, gpu.capability) ? "; this program has code for it"
+                                                        : "; this program has no code for it";
   return out;
 }
 
 }  // namespace
 
-ProgramFacts this_program() { return {DONAR_CUDA != 0, DONAR_CUDA_TOOLKIT, DONAR_CUDA_ARCHS}; }
+ProgramFacts this_program() {
+  return {DONAR_CUDA != 0, DONAR_CUDA_TOOLKIT, std::string(cuda_archs())};
+}
 
 std::string cuda_text(const ProgramFacts& program) {
   if (!program.has_cuda) return "no CUDA";
