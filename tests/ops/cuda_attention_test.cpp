@@ -3,6 +3,7 @@
 #include <random>
 
 #include "ops/cuda/paged_attention_layout.h"
+#include "ops/linear_plan.h"
 #include "ops/paged_attention.h"
 #include "tests/ops/cuda_device.h"
 #include "tests/ops/op_test.h"
