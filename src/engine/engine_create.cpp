@@ -8,6 +8,7 @@
 #include "engine/engine_impl.h"
 #include "engine/kv_sizing.h"
 #include "engine/worker.h"
+#include "ops/cuda_limits.h"
 
 namespace donar::engine {
 namespace {
@@ -77,6 +78,32 @@ Result<DType> kv_dtype(const EngineConfig& config, [[maybe_unused]] const model:
                         : fmt::format("give --dtype {}", dtype_name(*config.kv_dtype))));
   }
   return config.kv_dtype.value_or(DType::kBF16);
+}
+
+// Whether the CUDA kernels take a model's shape, and so many rows of a step.
+Result<void> check_cuda_limits(const model::ModelConfig& model, int64_t max_rows) {
+  struct Limit {
+    std::string_view what;
+    int64_t value, most;
+  };
+  for (const auto& [what, value, most] :
+       {Limit{"a width", model.dim, ops::kCudaMaxDim},
+        Limit{"heads", model.head_dim, ops::kCudaMaxHeadDim},
+        Limit{"a vocabulary", model.vocab_size, ops::kCudaMaxVocab}}) {
+    if (value > most)
+      return fail(ErrorCode::kUnsupported,
+                  "the model has {} of {}, and the CUDA device takes at most {}: --device cpu runs "
+                  "it",
+                  what, value, most);
+  }
+  const int64_t heads = int64_t{model.q_heads} + 2 * int64_t{model.kv_heads};
+  if (const int64_t most = ops::kCudaMaxRowHeads / heads; max_rows > most)
+    return refuse("max_num_batched_tokens",
+                  fmt::format("a step of {} tokens is more than the CUDA device takes of this "
+                              "model, {}: lower --max-num-batched-tokens (or --max-model-len, "
+                              "where prompts run whole)",
+                              max_rows, most));
+  return {};
 }
 
 // The part of Engine::create that depends on the device.
@@ -151,9 +178,18 @@ struct Creation {
     return kv::KvStore::bytes_per_block(model::Decoder::kv_layers(model, *config.kv_dtype));
   }
   Result<KvSize> size(const model::ModelConfig& model, const model::Weights& weights) const {
-    return size_kv_cache(
+    if (Result<void> taken = check_limits(model, config.max_num_batched_tokens); !taken)
+      return forward_error(taken);
+    Result<KvSize> size = size_kv_cache(
         config, model.max_position, bytes_per_block(model), budget(weights),
         [&](int64_t max_model_len) { return workspace_bytes(model, weights, max_model_len); });
+    if (!size) return size;
+    if (Result<void> taken = check_limits(model, max_rows(size->max_model_len)); !taken)
+      return forward_error(taken);
+    return size;
+  }
+  Result<void> check_limits(const model::ModelConfig& model, int64_t max_rows) const {
+    return cuda.device ? check_cuda_limits(model, max_rows) : Result<void>();
   }
 
   Result<std::unique_ptr<StepRunner>> runner(const model::ModelConfig& model,

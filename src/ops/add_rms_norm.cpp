@@ -2,6 +2,7 @@
 
 #include "ops/cpu/ops.h"
 #include "ops/cuda/add_rms_norm.h"
+#include "ops/cuda_limits.h"
 #include "tensor/cuda.h"
 
 namespace donar::ops {
@@ -21,8 +22,7 @@ void add_rms_norm(Exec& ex, TensorView x, TensorView delta, TensorView weight, f
   DONAR_CHECK(x.data != y.data, "y aliases x");
   if constexpr (kCuda) {
     if (ex.on_cuda()) {
-      DONAR_CHECK(dim <= cuda::kAddRmsNormMaxDim, "rows of {} values, at most {}", dim,
-                  cuda::kAddRmsNormMaxDim);
+      DONAR_CHECK(dim <= kCudaMaxDim, "rows of {} values, at most {}", dim, kCudaMaxDim);
       DONAR_CHECK(delta.data == nullptr || delta.dtype == DType::kF32 ||
                       (delta.dtype == ex.activation && delta.dim(0) == 1),
                   "delta of {} in {} parts", dtype_name(delta.dtype), delta.dim(0));

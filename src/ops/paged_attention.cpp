@@ -2,6 +2,7 @@
 
 #include "ops/cpu/ops.h"
 #include "ops/cuda/paged_attention.h"
+#include "ops/cuda_limits.h"
 #include "tensor/cuda.h"
 
 namespace donar::ops {
@@ -25,7 +26,7 @@ void attend_on_cuda(Exec& ex, const TensorView& q, const TensorView& block_table
   DONAR_CHECK(q.dtype == ex.activation && cache.dtype == ex.activation,
               "cache of {}, q of {}, activations of {}", dtype_name(cache.dtype),
               dtype_name(q.dtype), dtype_name(ex.activation));
-  DONAR_CHECK(cache.head_dim % 2 == 0 && cache.head_dim <= 256 && params.scale > 0,
+  DONAR_CHECK(cache.head_dim % 2 == 0 && cache.head_dim <= kCudaMaxHeadDim && params.scale > 0,
               "heads of {}, scale {}", cache.head_dim, params.scale);
   DONAR_CHECK(plan.workspace != nullptr && plan.counts != nullptr);
   if constexpr (kCuda) {

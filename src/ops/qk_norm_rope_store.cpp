@@ -2,6 +2,7 @@
 
 #include "ops/cpu/ops.h"
 #include "ops/cuda/qk_norm_rope_store.h"
+#include "ops/cuda_limits.h"
 #include "tensor/cuda.h"
 
 namespace donar::ops {
@@ -20,10 +21,10 @@ void store_on_cuda(Exec& ex, const TensorView& qkv, const TensorView& positions,
               dtype_name(q.dtype), dtype_name(ex.activation));
   DONAR_CHECK(qkv.dtype == DType::kF32 || (qkv.dtype == ex.activation && qkv.dim(0) == 1),
               "{} parts of {}", qkv.dim(0), dtype_name(qkv.dtype));
-  DONAR_CHECK(cache.head_dim <= 256, "heads of {}", cache.head_dim);
+  DONAR_CHECK(cache.head_dim <= kCudaMaxHeadDim, "heads of {}", cache.head_dim);
   DONAR_CHECK(is_aligned(qkv) && is_aligned(q_norm) && is_aligned(k_norm) && is_aligned(cos_sin) &&
               is_aligned(q));
-  DONAR_CHECK(qkv.dim(1) * (q_heads + 2 * int64_t{cache.kv_heads}) < int64_t{1} << 24, "{} rows",
+  DONAR_CHECK(qkv.dim(1) * (q_heads + 2 * int64_t{cache.kv_heads}) <= kCudaMaxRowHeads, "{} rows",
               qkv.dim(1));
   if constexpr (kCuda) {
     if (qkv.dim(1) == 0) return;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "ops/cuda/sample_tokens.h"
+#include "ops/cuda_limits.h"
 #include "tensor/cuda.h"
 #include "tensor/exec.h"
 
@@ -98,8 +99,7 @@ void sample_tokens(Exec& ex, float* logits, const SampleBatch& batch, const Samp
               batch.num_rows, state.max_rows);
   DONAR_CHECK(batch.num_tokens > 0 && batch.num_tokens <= state.vocab_size,
               "{} tokens in rows of {}", batch.num_tokens, state.vocab_size);
-  // Terms of up to 2^45 add up in 64 bits.
-  DONAR_CHECK(state.vocab_size < int64_t{1} << 19, "vocabulary of {}", state.vocab_size);
+  DONAR_CHECK(state.vocab_size <= kCudaMaxVocab, "vocabulary of {}", state.vocab_size);
   DONAR_CHECK(!batch.needs.logprobs || logprobs != nullptr, "logprobs have no place to go");
   DONAR_CHECK(state.vocab_size % 4 != 0 || is_aligned(logits, 16), "logits are not aligned");
   if (batch.num_rows == 0) return;

@@ -36,8 +36,7 @@ CudaDevice described(uint64_t total_bytes) {
 }
 
 Result<void> check(uint64_t total_bytes, const EngineConfig& config,
-                   DType activation = DType::kBF16) {
-  const model::ModelFiles files = llama_8b();
+                   DType activation = DType::kBF16, const model::ModelFiles& files = llama_8b()) {
   const CudaDevice device = described(total_bytes);
   CudaExec cuda;
   cuda.arch = device.arch;
@@ -91,6 +90,52 @@ TEST(CudaSizing, weights_that_do_not_fit_are_refused_whatever_the_context) {
   const Result<void> fits = check(16'000'000'000, config);
   ASSERT_FALSE(fits.has_value());
   EXPECT_NE(fits.error().message.find("smaller model"), std::string::npos) << fits.error().message;
+}
+
+TEST(CudaSizing, shapes_that_the_kernels_do_not_take_are_refused_by_name) {
+  constexpr uint64_t kBytes = 2'000'000'000'000;
+  const auto answer = [&](auto change) {
+    model::ModelFiles files = llama_8b();
+    files.config.layers.resize(1);
+    change(files.config);
+    const Result<void> fits = check(kBytes, {}, DType::kBF16, files);
+    if (fits) return std::string("fits");
+    EXPECT_EQ(fits.error().code, ErrorCode::kUnsupported);
+    return fits.error().message;
+  };
+  EXPECT_EQ(answer([](model::ModelConfig& c) { c.dim = 16384; }), "fits");
+  EXPECT_EQ(answer([](model::ModelConfig& c) { c.dim = 16385; }),
+            "the model has a width of 16385, and the CUDA device takes at most 16384: --device cpu "
+            "runs it");
+  EXPECT_EQ(answer([](model::ModelConfig& c) { c.head_dim = 256; }), "fits");
+  EXPECT_NE(answer([](model::ModelConfig& c) { c.head_dim = 258; }).find("heads of 258"),
+            std::string::npos);
+  EXPECT_EQ(answer([](model::ModelConfig& c) { c.vocab_size = 524287; }), "fits");
+  EXPECT_NE(answer([](model::ModelConfig& c) { c.vocab_size = 524288; }).find("vocabulary"),
+            std::string::npos);
+}
+
+TEST(CudaSizing, a_step_of_too_many_rows_is_refused_with_how_many_there_may_be) {
+  constexpr uint64_t kBytes = 2'000'000'000'000;
+  EngineConfig config;
+  config.max_model_len = 8192;
+  config.max_num_batched_tokens = 1 << 20;
+  const Result<void> fits = check(kBytes, config);
+  ASSERT_FALSE(fits.has_value());
+  EXPECT_EQ(fits.error().param, "max_num_batched_tokens");
+  const int64_t most = number_after(fits.error().message, "of this model, ");
+  EXPECT_EQ(most, ((1 << 24) - 1) / (32 + 2 * 8)) << fits.error().message;
+  config.max_num_batched_tokens = static_cast<int>(most);
+  const Result<void> lower = check(kBytes, config);
+  EXPECT_TRUE(lower.has_value()) << lower.error().message;
+  config.max_num_batched_tokens = 2048;
+  config.max_model_len = 131072;
+  config.chunked_prefill = false;
+  EXPECT_TRUE(check(kBytes, config).has_value());
+  model::ModelFiles long_model = llama_8b();
+  long_model.config.layers.resize(1);
+  long_model.config.max_position = config.max_model_len = most + 1;
+  EXPECT_FALSE(check(kBytes, config, DType::kBF16, long_model).has_value());
 }
 
 TEST(CudaSizing, a_cache_of_another_type_than_the_weights_is_refused_with_what_is_possible) {
