@@ -139,7 +139,7 @@ void cuda_read(const void* data, uint64_t bytes, uint32_t* sink, const CudaExec&
 double cuda_bf16_products(int iterations, float* sink, const CudaExec& exec) {
   const bool hopper = exec.arch == 90;
   const int ctas = exec.num_sms * (hopper ? 1 : 4);
-  launch(peak_kernel, dim3(static_cast<unsigned>(ctas)), dim3(kPeakThreads),
+  launch<peak_kernel>(dim3(static_cast<unsigned>(ctas)), dim3(kPeakThreads),
          hopper ? kPeakShared : 0, exec, iterations, sink);
   const double products_per_warpgroup = kPeakStages * 4 * 64.0 * kPeakTokens * 16;
   const double products_per_warp = 8 * 16.0 * 8 * 16;

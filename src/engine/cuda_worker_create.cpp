@@ -19,6 +19,7 @@ Result<Buffer> workspace(MemoryLedger& ledger, uint64_t bytes) {
 // An exec for questions about sizes: no stream, no memory.
 CudaExec described(const CudaDevice& device) {
   CudaExec exec;
+  exec.ordinal = device.ordinal;
   exec.arch = device.arch;
   exec.num_sms = device.num_sms;
   exec.shared_bytes_per_block = device.shared_bytes_per_block;

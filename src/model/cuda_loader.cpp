@@ -56,6 +56,7 @@ struct Lane {
 
 CudaDevice device_of(const Exec& ex) {
   CudaDevice device;
+  device.ordinal = ex.cuda->ordinal;
   device.arch = ex.cuda->arch;
   device.num_sms = ex.cuda->num_sms;
   device.shared_bytes_per_block = ex.cuda->shared_bytes_per_block;

@@ -101,6 +101,7 @@ CudaStream CudaStream::create(const CudaDevice& device) {
   stream.exec_ = std::make_unique<CudaExec>();
   check(cudaStreamCreateWithFlags(&stream.exec_->stream, cudaStreamNonBlocking),
         "cudaStreamCreateWithFlags");
+  stream.exec_->ordinal = device.ordinal;
   stream.exec_->arch = device.arch;
   stream.exec_->num_sms = device.num_sms;
   stream.exec_->shared_bytes_per_block = device.shared_bytes_per_block;

@@ -177,7 +177,7 @@ void launch_rows(DecodeArgs args, const CudaExec& exec) {
     grid = std::min(grid, exec.num_sms);
     ++warps;
   }
-  launch(decode_gemm_kernel<Tile, kRows, kSiluMul>, grid, warps * 32, shared_bytes, exec, args);
+  launch<decode_gemm_kernel<Tile, kRows, kSiluMul>>(grid, warps * 32, shared_bytes, exec, args);
 }
 
 template <class Tile, bool kSiluMul>

@@ -248,8 +248,8 @@ template <class T, int kDims>
 void launch_decode(const PagedAttentionParams& params, const CudaExec& exec) {
   using C = DecodeConfig<T, kDims>;
   const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
-  launch(attention_decode_kernel<C>, dim3(exec.num_sms), dim3((C::kWarps + kLoaderWarps) * 32),
-         shape.bytes(), exec, params, shape);
+  launch<attention_decode_kernel<C>>(dim3(exec.num_sms), dim3((C::kWarps + kLoaderWarps) * 32),
+                                     shape.bytes(), exec, params, shape);
 }
 
 template <class T>

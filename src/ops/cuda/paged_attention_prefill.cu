@@ -100,8 +100,8 @@ template <class T, int kDims, int kTile, int kStageKeys>
 void launch_prefill(const PagedAttentionParams& params, int num_items, const CudaExec& exec) {
   using C = PrefillConfig<T, kDims, kTile, kStageKeys>;
   const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
-  launch(attention_prefill_kernel<C>, dim3(prefill_ctas<C>(params, num_items, exec)),
-         dim3(C::kThreads), shape.bytes(), exec, params, shape);
+  launch<attention_prefill_kernel<C>>(dim3(prefill_ctas<C>(params, num_items, exec)),
+                                      dim3(C::kThreads), shape.bytes(), exec, params, shape);
 }
 
 template <class T>

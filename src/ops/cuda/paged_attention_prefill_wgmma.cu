@@ -169,8 +169,8 @@ template <class T, int kDims>
 void launch_wgmma(const PagedAttentionParams& params, int num_items, const CudaExec& exec) {
   using C = PrefillConfig<T, kDims, /*kTile=*/128, /*kStageKeys=*/64>;
   const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
-  launch(attention_prefill_wgmma_kernel<C>, dim3(prefill_ctas<C>(params, num_items, exec)),
-         dim3(kThreads), shape.bytes(), exec, params, shape);
+  launch<attention_prefill_wgmma_kernel<C>>(dim3(prefill_ctas<C>(params, num_items, exec)),
+                                            dim3(kThreads), shape.bytes(), exec, params, shape);
 }
 
 template <class T>

@@ -313,8 +313,8 @@ template <class T, int kTokens, int kCluster>
 void launch_wgmma(const PrefillGemmParams& params, const CudaExec& exec) {
   const PrefillArgs args = prefill_args(params, kTokens, kCluster);
   const int clusters = std::min(args.grid.units(), exec.num_sms / kCluster);
-  launch(prefill_wgmma_kernel<T, kTokens, kCluster>, dim3(clusters * kCluster), dim3(kThreads),
-         Ring<kTokens>::kBytes, exec, args);
+  launch<prefill_wgmma_kernel<T, kTokens, kCluster>>(dim3(clusters * kCluster), dim3(kThreads),
+                                                     Ring<kTokens>::kBytes, exec, args);
 }
 
 template <class T>

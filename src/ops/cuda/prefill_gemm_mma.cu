@@ -206,9 +206,9 @@ void prefill_gemm_mma(const PrefillGemmParams& params, const CudaExec& exec) {
   const PrefillArgs args = prefill_args(params, kTokens, /*cluster=*/1);
   const dim3 grid(static_cast<uint32_t>(args.grid.units()));
   if (params.bf16) {
-    launch(prefill_mma_kernel<__nv_bfloat16>, grid, dim3(kThreads), kSharedBytes, exec, args);
+    launch<prefill_mma_kernel<__nv_bfloat16>>(grid, dim3(kThreads), kSharedBytes, exec, args);
   } else {
-    launch(prefill_mma_kernel<__half>, grid, dim3(kThreads), kSharedBytes, exec, args);
+    launch<prefill_mma_kernel<__half>>(grid, dim3(kThreads), kSharedBytes, exec, args);
   }
 }
 

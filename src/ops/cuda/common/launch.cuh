@@ -8,6 +8,10 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
+#include <atomic>
+#include <mutex>
+
 #include "tensor/cuda_exec.h"
 
 namespace donar {
@@ -28,17 +32,11 @@ __device__ __forceinline__ void pdl_wait() {
 #endif
 }
 
-// Launches `kernel(args...)` on the exec's stream. Dynamic shared memory above 48 KB is asked for
-// here. Throws CudaError.
+// Launches `kernel(args...)` on the exec's stream, with up to 48 KB of dynamic shared memory.
+// Throws CudaError.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, uint32_t shared_bytes,
             const CudaExec& exec, Args&&... args) {
-  if (shared_bytes > 48 * 1024) {
-    const cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                  cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                  static_cast<int>(shared_bytes));
-    if (code != cudaSuccess) throw_cuda_error(code, "cudaFuncSetAttribute");
-  }
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -51,6 +49,38 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, uint32_t shared_by
   config.numAttrs = exec.arch >= 90 ? 1 : 0;
   const cudaError_t code = cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...);
   if (code != cudaSuccess) throw_cuda_error(code, "kernel launch");
+}
+
+// Dynamic shared memory that kKernel may have by now, per device.
+inline constexpr size_t kMaxDevices = 64;
+template <auto kKernel>
+std::array<std::atomic<uint32_t>, kMaxDevices>& shared_limits() {
+  static std::array<std::atomic<uint32_t>, kMaxDevices> limits;
+  return limits;
+}
+
+inline void raise_shared_limit(const void* kernel, uint32_t bytes, std::atomic<uint32_t>& limit) {
+  static std::mutex mutex;  // a limit never falls
+  const std::lock_guard lock(mutex);
+  if (bytes <= limit.load(std::memory_order_relaxed)) return;
+  const cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                static_cast<int>(bytes));
+  if (code != cudaSuccess) throw_cuda_error(code, "cudaFuncSetAttribute");
+  limit.store(bytes, std::memory_order_release);
+}
+
+// The same with any amount of dynamic shared memory. What is above 48 KB is asked for once for a
+// kernel and device, not with every launch.
+template <auto kKernel, class... Args>
+void launch(dim3 grid, dim3 block, uint32_t shared_bytes, const CudaExec& exec, Args&&... args) {
+  if (shared_bytes > 48 * 1024) {
+    const auto ordinal = static_cast<size_t>(exec.ordinal);
+    std::atomic<uint32_t> unknown{0};
+    auto& limit = ordinal < kMaxDevices ? shared_limits<kKernel>()[ordinal] : unknown;
+    if (shared_bytes > limit.load(std::memory_order_acquire))
+      raise_shared_limit(reinterpret_cast<const void*>(kKernel), shared_bytes, limit);
+  }
+  launch(kKernel, grid, block, shared_bytes, exec, static_cast<Args&&>(args)...);
 }
 
 }  // namespace donar::ops::cuda
