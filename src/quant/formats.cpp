@@ -2,6 +2,7 @@
 #include "quant/format.h"
 
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "quant/blocks.h"
@@ -30,9 +31,14 @@ constexpr FormatInfo kFormats[] = {
     {Format::kBF16, "BF16", 1, 2, 30, unpack_one<bf16>, pack_one<bf16>},
     {Format::kQ4_0, "Q4_0", BlockQ4_0::kValues, sizeof(BlockQ4_0), 2, unpack_q4_0, pack_q4_0},
     {Format::kQ4_1, "Q4_1", BlockQ4_1::kValues, sizeof(BlockQ4_1), 3, unpack_q4_1, pack_q4_1},
+    {Format::kQ5_0, "Q5_0", BlockQ5_0::kValues, sizeof(BlockQ5_0), 6, unpack_q5_0, pack_q5_0},
+    {Format::kQ5_1, "Q5_1", BlockQ5_1::kValues, sizeof(BlockQ5_1), 7, unpack_q5_1, pack_q5_1},
     {Format::kQ8_0, "Q8_0", BlockQ8_0::kValues, sizeof(BlockQ8_0), 8, unpack_q8_0, pack_q8_0},
+    {Format::kQ4_K, "Q4_K", BlockQ4_K::kValues, sizeof(BlockQ4_K), 12, unpack_q4_k, pack_q4_k},
+    {Format::kQ5_K, "Q5_K", BlockQ5_K::kValues, sizeof(BlockQ5_K), 13, unpack_q5_k, pack_q5_k},
     {Format::kQ6_K, "Q6_K", BlockQ6_K::kValues, sizeof(BlockQ6_K), 14, unpack_q6_k, pack_q6_k},
 };
+static_assert(std::size(kFormats) == kNumFormats);
 
 }  // namespace
 

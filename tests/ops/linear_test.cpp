@@ -40,6 +40,8 @@ std::vector<Shape> shapes_of(Format format) {
     case Format::kF16:
     case Format::kBF16:
       return {{1, 1}, {16, 2}, {17, 33}, {48, 64}, {50, 129}};
+    case Format::kQ4_K:
+    case Format::kQ5_K:
     case Format::kQ6_K:
       return {{1, 256}, {33, 256}, {48, 512}};
     default:
@@ -173,7 +175,8 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
 
 TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
   const int64_t n = 20, k = 64;
-  for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ8_0}) {
+  for (Format format :
+       {Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0}) {
     const reference::StoredMatrix stored = reference::random_matrix(format, n, k, 12);
     const Packed packed(stored);
     const quant::LinearGroup group{{packed.weight}, 1};
@@ -207,7 +210,8 @@ TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
 // saturate.
 TEST(Linear, extreme_integers_do_not_saturate) {
   const int64_t n = 16, k = 256;
-  for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ8_0, Format::kQ6_K}) {
+  for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0,
+                        Format::kQ4_K, Format::kQ5_K, Format::kQ6_K}) {
     std::vector<float> values(static_cast<size_t>(k));
     reference::StoredMatrix stored{
         format, n, k, std::vector<std::byte>(static_cast<size_t>(n * quant::row_bytes(format, k)))};
@@ -256,7 +260,7 @@ TEST(Linear, more_rows_than_one_pass_rounds_equal_the_rows_alone) {
 
 TEST(Linear, workspace_is_what_it_says) {
   for (const quant::FormatInfo& row_of_table : quant::formats()) {
-    const int64_t n = 16, k = row_of_table.format == Format::kQ6_K ? 256 : 96, rows = 37;
+    const int64_t n = 16, k = std::max(row_of_table.block_values, 96), rows = 37;
     const Packed packed(reference::random_matrix(row_of_table.format, n, k, 13));
     std::vector<float> x = reference::random_floats(rows * k, 14);
     std::vector<float> y = poisoned(rows * n);

@@ -49,17 +49,23 @@ TEST(Formats, table_is_in_enum_order_and_found_by_ggml_type) {
   EXPECT_EQ(format_of_ggml_type(4), std::nullopt) << "removed type";
 }
 
-// Bytes (37 i + 11) & 255 with d = 0.5 and m = -1: sums and values as the reference unpacks them.
+// Bytes (37 i + 11) & 255 with d = 0.5 and m = -1 or dmin = 0.25: sums and values as the reference
+// unpacks them.
 TEST(Formats, unpack_gives_the_values_of_the_deterministic_block) {
   struct Case {
     const char* name;
     int d_offset, m_offset;
     float first, second, at17, middle, last, sum;
+    float m = -1.0f;
   };
   const Case cases[] = {
       {"Q4_0", 0, -1, -1.5f, 1.0f, -0.5f, -1.5f, 0.0f, -10.5f},
       {"Q4_1", 0, 2, 6.5f, 1.0f, 5.0f, 3.5f, 5.0f, 90.5f},
+      {"Q5_0", 0, -1, 4.5f, -1.0f, 0.0f, 7.0f, 0.5f, 7.5f},
+      {"Q5_1", 0, 2, 8.5f, 11.0f, 1.5f, 8.5f, 1.5f, 220.5f},
       {"Q8_0", 0, -1, 42.5f, 61.0f, -27.0f, -45.5f, -24.0f, -88.0f},
+      {"Q4_K", 0, 2, 157.75f, -12.75f, -12.75f, 211.5f, 24.25f, 27220.0f, 0.25f},
+      {"Q5_K", 0, 2, 405.75f, -12.75f, -12.75f, 523.5f, 54.25f, 58108.0f, 0.25f},
       {"Q6_K", 208, -1, -715.5f, 848.0f, 256.0f, -175.5f, -30.0f, 2306.0f},
   };
   for (const Case& c : cases) {
@@ -68,9 +74,9 @@ TEST(Formats, unpack_gives_the_values_of_the_deterministic_block) {
     std::vector<uint8_t> block(static_cast<size_t>(format->block_bytes));
     for (size_t i = 0; i < block.size(); ++i) block[i] = static_cast<uint8_t>(37 * i + 11);
     const uint16_t half = f32_to_f16(0.5f);
-    const uint16_t minus_one = f32_to_f16(-1.0f);
+    const uint16_t minimum = f32_to_f16(c.m);
     std::memcpy(block.data() + c.d_offset, &half, 2);
-    if (c.m_offset >= 0) std::memcpy(block.data() + c.m_offset, &minus_one, 2);
+    if (c.m_offset >= 0) std::memcpy(block.data() + c.m_offset, &minimum, 2);
     std::vector<float> y(static_cast<size_t>(format->block_values));
     format->unpack(block.data(), y.data());
     float sum = 0;
@@ -145,7 +151,7 @@ TEST(Formats, unpack_and_pack_equal_the_reference_on_golden_blocks) {
     }
     ++compared;
   }
-  EXPECT_EQ(compared, 10) << "seven formats, three quantizers";
+  EXPECT_EQ(compared, 16) << "eleven formats, five quantizers";
 }
 
 TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
@@ -154,8 +160,9 @@ TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
   // The largest error over the block's largest magnitude: half a step of the format, and the f16
   // scale's rounding.
   const std::pair<const char*, double> bounds[] = {
-      {"F32", 0.0},    {"F16", 1.0 / 2048},         {"BF16", 1.0 / 256}, {"Q4_0", 0.13},
-      {"Q4_1", 0.075}, {"Q8_0", 0.5 / 127 + 0.001}, {"Q6_K", 0.04}};
+      {"F32", 0.0},    {"F16", 1.0 / 2048}, {"BF16", 1.0 / 256}, {"Q4_0", 0.13},
+      {"Q4_1", 0.075}, {"Q5_0", 0.065},     {"Q5_1", 0.035},     {"Q8_0", 0.5 / 127 + 0.001},
+      {"Q4_K", 0.1},   {"Q5_K", 0.06},      {"Q6_K", 0.04}};
   for (const auto& [name, bound] : bounds) {
     const FormatInfo* format = find(name);
     const int n = format->block_values;
@@ -181,7 +188,7 @@ TEST(Formats, pack_then_unpack_stays_within_half_a_step) {
 TEST(Formats, packing_what_was_unpacked_keeps_the_values) {
   std::mt19937 generator(2);
   for (const FormatInfo& format : formats()) {
-    if (format.format == Format::kQ6_K)
+    if (format.block_values == 256)
       continue;  // its scales are searched: a second pass may find better ones
     std::vector<float> values(static_cast<size_t>(format.block_values)), once(values.size()),
         twice(values.size());

@@ -85,7 +85,7 @@ struct Kernels {
                      int offset, bool halves, std::byte* out);
   void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
                        bool to_bf16, std::byte* out);
-  void (*linear[7])(const LinearTile& tile);  // by quant::Format
+  void (*linear[quant::kNumFormats])(const LinearTile& tile);  // by quant::Format
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim,
                        float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* y);
@@ -122,6 +122,8 @@ constexpr int weight_offset(quant::Format format) {
   switch (format) {
     case quant::Format::kQ4_0:
       return 8;
+    case quant::Format::kQ5_0:
+      return 16;
     case quant::Format::kQ6_K:
       return 32;
     case quant::Format::kQ8_0:

@@ -6,6 +6,8 @@
 #include "ops/cpu/linear_float.h"
 #include "ops/cpu/linear_input.h"
 #include "ops/cpu/linear_q4.h"
+#include "ops/cpu/linear_q4_k.h"
+#include "ops/cpu/linear_q5.h"
 #include "ops/cpu/linear_q6_k.h"
 #include "ops/cpu/linear_q8_0.h"
 #include "ops/cpu/linear_tile.h"
@@ -18,6 +20,10 @@ void linear_rows(const LinearTile& t, int half, int64_t row) {
   if constexpr (input_kind(kFormat) != InputKind::kInt8) linear_float<V, R, kFormat>(t, half, row);
   if constexpr (kFormat == Format::kQ4_0) linear_q4<V, R, false>(t, half, row);
   if constexpr (kFormat == Format::kQ4_1) linear_q4<V, R, true>(t, half, row);
+  if constexpr (kFormat == Format::kQ5_0) linear_q5<V, R, false>(t, half, row);
+  if constexpr (kFormat == Format::kQ5_1) linear_q5<V, R, true>(t, half, row);
+  if constexpr (kFormat == Format::kQ4_K) linear_q4_k<V, R, false>(t, half, row);
+  if constexpr (kFormat == Format::kQ5_K) linear_q4_k<V, R, true>(t, half, row);
   if constexpr (kFormat == Format::kQ8_0) linear_q8_0<V, R>(t, half, row);
   if constexpr (kFormat == Format::kQ6_K) linear_q6_k<V, R>(t, half, row);
 }

@@ -81,6 +81,43 @@ struct Q4_1Row {
   }
 };
 
+// The fifth bits of values j to j + 7 of a block of Q5_0 or Q5_1 are one byte of qh.
+struct Q5_0Row {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ5_0;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const int j = static_cast<int>(k % Block::kValues);
+    const float d = f16_value(block->d);
+    const int fifth = block->qh[j / 8];
+    uint8_t q[kSlot];
+    load_bytes(q, block->qs + j % 16);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i) {
+      const int value = (j < 16 ? q[i] & 15 : q[i] >> 4) | (fifth >> i & 1) << 4;
+      v[i] = __fmul_rn(static_cast<float>(value - 16), d);
+    }
+  }
+};
+
+struct Q5_1Row {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ5_1;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const int j = static_cast<int>(k % Block::kValues);
+    const float d = f16_value(block->d), m = f16_value(block->m);
+    const int fifth = block->qh[j / 8];
+    uint8_t q[kSlot];
+    load_bytes(q, block->qs + j % 16);
+#pragma unroll
+    for (int i = 0; i < kSlot; ++i) {
+      const int value = (j < 16 ? q[i] & 15 : q[i] >> 4) | (fifth >> i & 1) << 4;
+      v[i] = __fadd_rn(__fmul_rn(static_cast<float>(value), d), m);
+    }
+  }
+};
+
 struct Q8_0Row {
   static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
                                               int64_t) {
@@ -92,6 +129,56 @@ struct Q8_0Row {
 #pragma unroll
     for (int i = 0; i < kSlot; ++i)
       v[i] = __fmul_rn(static_cast<float>(static_cast<int8_t>(q[i])), d);
+  }
+};
+
+// Scale and minimum of six bits of run r: how they are stored is told in quant/blocks.h.
+__device__ __forceinline__ void load_k_scale(int& scale, int& min, const uint8_t* stored, int r) {
+  if (r < 4) {
+    scale = stored[r] & 63;
+    min = stored[r + 4] & 63;
+  } else {
+    scale = (stored[r + 4] & 15) | stored[r - 4] >> 6 << 4;
+    min = stored[r + 4] >> 4 | stored[r] >> 6 << 4;
+  }
+}
+
+// Q4_K and Q5_K: fifth[i] >> run & 1 lies above the nibbles.
+template <class Block>
+__device__ __forceinline__ void load_k_run(float (&v)[kSlot], const Block& block, int j,
+                                           const uint8_t (&fifth)[kSlot]) {
+  const int run = j / 32;
+  int level, min_level;
+  load_k_scale(level, min_level, block.scales, run);
+  const float scale = __fmul_rn(f16_value(block.d), static_cast<float>(level));
+  const float min = __fmul_rn(f16_value(block.dmin), static_cast<float>(min_level));
+  uint8_t q[kSlot];
+  load_bytes(q, block.qs + run / 2 * 32 + j % 32);
+#pragma unroll
+  for (int i = 0; i < kSlot; ++i) {
+    const int value = (q[i] >> run % 2 * 4 & 15) | (fifth[i] >> run & 1) << 4;
+    v[i] = __fsub_rn(__fmul_rn(scale, static_cast<float>(value)), min);
+  }
+}
+
+struct Q4_KRow {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ4_K;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    const uint8_t fifth[kSlot] = {};
+    load_k_run(v, *block, static_cast<int>(k % Block::kValues), fifth);
+  }
+};
+
+struct Q5_KRow {
+  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
+                                              int64_t) {
+    using Block = quant::BlockQ5_K;
+    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
+    uint8_t fifth[kSlot];
+    load_bytes(fifth, block->qh + k % 32);
+    load_k_run(v, *block, static_cast<int>(k % Block::kValues), fifth);
   }
 };
 
@@ -166,8 +253,16 @@ void repack(const RepackParams& params, const CudaExec& exec) {
       return launch_row<Q4_0Row>(params, params.k / 32 * sizeof(quant::BlockQ4_0), exec);
     case Format::kQ4_1:
       return launch_row<Q4_1Row>(params, params.k / 32 * sizeof(quant::BlockQ4_1), exec);
+    case Format::kQ5_0:
+      return launch_row<Q5_0Row>(params, params.k / 32 * sizeof(quant::BlockQ5_0), exec);
+    case Format::kQ5_1:
+      return launch_row<Q5_1Row>(params, params.k / 32 * sizeof(quant::BlockQ5_1), exec);
     case Format::kQ8_0:
       return launch_row<Q8_0Row>(params, params.k / 32 * sizeof(quant::BlockQ8_0), exec);
+    case Format::kQ4_K:
+      return launch_row<Q4_KRow>(params, params.k / 256 * sizeof(quant::BlockQ4_K), exec);
+    case Format::kQ5_K:
+      return launch_row<Q5_KRow>(params, params.k / 256 * sizeof(quant::BlockQ5_K), exec);
     case Format::kQ6_K:
       return launch_row<Q6_KRow>(params, params.k / 256 * sizeof(quant::BlockQ6_K), exec);
   }

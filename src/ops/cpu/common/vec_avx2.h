@@ -155,6 +155,17 @@ struct VecAvx2 {
     if constexpr (t == 3) moved = _mm256_srli_epi16(high, 2);
     return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)));
   }
+  template <int g>
+  static B with_fifth_bit(B low, B fifth) {
+    B moved = fifth;
+    if constexpr (g < 4) moved = _mm256_slli_epi16(fifth, 4 - g);
+    if constexpr (g > 4) moved = _mm256_srli_epi16(fifth, g - 4);
+    return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x10)));
+  }
+  static F first_byte(B a) {
+    return _mm256_cvtepi32_ps(_mm256_and_si256(a, _mm256_set1_epi32(255)));
+  }
+  static B next_bytes(B a) { return _mm256_srli_epi32(a, 8); }
   static __m256i broadcast4(const void* x) {
     int32_t word;
     std::memcpy(&word, x, sizeof(word));
@@ -179,6 +190,22 @@ struct VecAvx2 {
   }
   static I end_nibbles(N sum, int32_t offset) {
     return _mm256_add_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)),
+                            _mm256_set1_epi32(offset));
+  }
+  // Sixteen-bit sums of half a block: 4 groups * 2 * 31 * 127 fit.
+  struct N5 {
+    __m256i half[2];
+  };
+  static N5 begin_fives(int32_t) { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+  template <int g>
+  static N5 dot4_fives(N5 sum, B w, const int8_t* x) {
+    sum.half[g / 4] = _mm256_add_epi16(sum.half[g / 4], _mm256_maddubs_epi16(w, broadcast4(x)));
+    return sum;
+  }
+  static I end_fives(N5 sum, int32_t offset) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return _mm256_add_epi32(_mm256_add_epi32(_mm256_madd_epi16(sum.half[0], ones),
+                                             _mm256_madd_epi16(sum.half[1], ones)),
                             _mm256_set1_epi32(offset));
   }
 

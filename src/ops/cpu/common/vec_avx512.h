@@ -144,6 +144,17 @@ struct VecAvx512 {
     return _mm512_ternarylogic_epi32(low, moved, _mm512_set1_epi8(0x30),
                                      0xf8);  // low | (moved & mask)
   }
+  template <int g>
+  static B with_fifth_bit(B low, B fifth) {
+    B moved = fifth;
+    if constexpr (g < 4) moved = _mm512_slli_epi16(fifth, 4 - g);
+    if constexpr (g > 4) moved = _mm512_srli_epi16(fifth, g - 4);
+    return _mm512_ternarylogic_epi32(low, moved, _mm512_set1_epi8(0x10), 0xf8);
+  }
+  static F first_byte(B a) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(255)));
+  }
+  static B next_bytes(B a) { return _mm512_srli_epi32(a, 8); }
   static __m512i broadcast4(const void* x) {
     int32_t word;
     std::memcpy(&word, x, sizeof(word));
@@ -157,6 +168,13 @@ struct VecAvx512 {
   static N begin_nibbles(int32_t offset) { return iset1(offset); }
   static N dot4_nibbles(N sum, B w, const int8_t* x) { return dot4(sum, w, x); }
   static I end_nibbles(N sum, int32_t) { return sum; }
+  using N5 = I;
+  static N5 begin_fives(int32_t offset) { return iset1(offset); }
+  template <int g>
+  static N5 dot4_fives(N5 sum, B w, const int8_t* x) {
+    return dot4(sum, w, x);
+  }
+  static I end_fives(N5 sum, int32_t) { return sum; }
 
   static F first_bf16(B w) { return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)); }
   static F second_bf16(B w) {

@@ -181,6 +181,18 @@ struct VecPortable {
   static B with_high_bits(B low, B high) {
     return map_bytes([&](int i) { return low.v[i] | (high.v[i] >> (2 * t) & 3) << 4; });
   }
+  // low | bit g of fifth, moved to bit 4.
+  template <int g>
+  static B with_fifth_bit(B low, B fifth) {
+    return map_bytes([&](int i) { return low.v[i] | (fifth.v[i] >> g & 1) << 4; });
+  }
+  // The lowest of each lane's four bytes as a float; the next byte to the lowest place.
+  static F first_byte(B a) {
+    return map([&](int i) { return static_cast<float>(a.v[4 * i]); });
+  }
+  static B next_bytes(B a) {
+    return map_bytes([&](int i) { return i % 4 < 3 ? a.v[i + 1] : 0; });
+  }
   // Each lane adds the products of its four bytes (0..63) with the four int8 at x.
   static I dot4(I sum, B w, const int8_t* x) {
     for (int i = 0; i < kLanes; ++i) {
@@ -201,6 +213,14 @@ struct VecPortable {
   static N begin_nibbles(int32_t offset) { return iset1(offset); }
   static N dot4_nibbles(N sum, B w, const int8_t* x) { return dot4(sum, w, x); }
   static I end_nibbles(N sum, int32_t) { return sum; }
+  // The same for groups g = 0 to 7 of five-bit values.
+  using N5 = I;
+  static N5 begin_fives(int32_t offset) { return iset1(offset); }
+  template <int g>
+  static N5 dot4_fives(N5 sum, B w, const int8_t* x) {
+    return dot4(sum, w, x);
+  }
+  static I end_fives(N5 sum, int32_t) { return sum; }
 
   // Each lane's four bytes are two bf16.
   static F first_bf16(B w) {

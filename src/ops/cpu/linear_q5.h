@@ -1,0 +1,62 @@
+// Micro-kernels of Q5_0 and Q5_1 weights, and the dot product of five-bit blocks.
+#pragma once
+
+#include "ops/cpu/linear_tile.h"
+
+namespace donar::ops::cpu {
+
+// Groups 2j and 2j + 1 of a five-bit block: nibbles with bits 2j and 2j + 1 of `fifth` above them.
+template <class V, int R, int j>
+[[gnu::always_inline]] inline void add_fives(const std::byte* bytes, typename V::B fifth,
+                                             const Int8Block<V, R>& x, typename V::N5 (&sum)[R]) {
+  const typename V::B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
+  const typename V::B even = V::template with_fifth_bit<2 * j>(V::low_nibbles(both), fifth);
+  const typename V::B odd = V::template with_fifth_bit<2 * j + 1>(V::high_nibbles(both), fifth);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sum[r] = V::template dot4_fives<2 * j>(sum[r], even, x.q(r) + 8 * j);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+    sum[r] = V::template dot4_fives<2 * j + 1>(sum[r], odd, x.q(r) + 8 * j + 4);
+}
+
+template <class V, int R>
+[[gnu::always_inline]] inline void dot_fives(const std::byte* bytes, const Int8Block<V, R>& x,
+                                             typename V::N5 (&sum)[R]) {
+  const typename V::B fifth = V::load_bytes(bytes + rows16::kNibbleBlockBytes);
+  add_fives<V, R, 0>(bytes, fifth, x, sum);
+  add_fives<V, R, 1>(bytes, fifth, x, sum);
+  add_fives<V, R, 2>(bytes, fifth, x, sum);
+  add_fives<V, R, 3>(bytes, fifth, x, sum);
+}
+
+template <class V, int R, bool kMin>
+void linear_q5(const LinearTile& t, int half, int64_t row) {
+  using F = typename V::F;
+  constexpr int kPairBytes = kMin ? rows16::kQ5_1PairBytes : rows16::kQ5_0PairBytes;
+  constexpr int kHeader = kPairBytes - 2 * rows16::kFiveBitBlockBytes;
+  F total[R];
+  for (int r = 0; r < R; ++r) total[r] = V::zero();
+  const std::byte* w = t.weights;
+  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += rows16::kPair, w += kPairBytes) {
+    if constexpr (R <= 2) prefetch<V, kPairBytes>(w);
+    for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
+      typename V::N5 sum[R];
+      for (int r = 0; r < R; ++r) sum[r] = V::begin_fives(kMin ? 0 : x.meta(r).offset[0]);
+      dot_fives<V, R>(w + kHeader + b * rows16::kFiveBitBlockBytes + half * 4, x, sum);
+      const int scale = (b * rows16::kTileRows + half) * 2;
+      const F d = V::load_f16(w + scale);
+      for (int r = 0; r < R; ++r) {
+        const typename V::I dot = V::end_fives(sum[r], kMin ? 0 : x.meta(r).offset[0]);
+        total[r] = V::fma(V::mul(V::to_f32(dot), d), V::set1(x.meta(r).scale), total[r]);
+      }
+      if constexpr (kMin) {
+        const F m = V::load_f16(w + rows16::kScaleBytes + scale);
+        for (int r = 0; r < R; ++r) total[r] = V::fma(m, V::set1(x.meta(r).scaled_sum), total[r]);
+      }
+    }
+  }
+  store_tile<V, R>(t, half, total, row);
+}
+
+}  // namespace donar::ops::cpu
