@@ -352,10 +352,8 @@ int run(const Options& options) {
   Bench bench(options);
   bench.fork();
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{2048, 2048}, {8192, 2048}, {2048, 8192}}) {
-    for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ8_0, Format::kQ6_K, Format::kBF16,
-                          Format::kF16, Format::kF32}) {
-      for (int64_t rows : {1, 8, 256}) bench.linear(format, n, k, rows);
-    }
+    for (const quant::FormatInfo& format : quant::formats())
+      for (int64_t rows : {1, 8, 256}) bench.linear(format.format, n, k, rows);
   }
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{960, 576},
                              {576, 576},
@@ -372,8 +370,7 @@ int run(const Options& options) {
   bench.attention(32, 8, 64, 1024, 1, 8);
   for (int64_t rows : {1, 8, 256}) bench.row_ops(rows, 576, 1536);
   for (int64_t rows : {1, 256}) bench.embedding(Format::kQ8_0, 576, rows);
-  for (Format format : {Format::kQ4_0, Format::kQ4_1, Format::kQ8_0, Format::kQ6_K, Format::kBF16})
-    bench.repack(format, 2048, 2048);
+  for (const quant::FormatInfo& format : quant::formats()) bench.repack(format.format, 2048, 2048);
   if (!bench.all_correct()) std::fprintf(stderr, "a result is wrong: see the table\n");
   return bench.all_correct() ? 0 : 1;
 }
