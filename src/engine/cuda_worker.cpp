@@ -235,4 +235,39 @@ void CudaWorker::run_padding(int64_t rows, GraphKind kind) {
   stream_.wait();
 }
 
+// The same as prompts run: their attention is there, and finds no work.
+void CudaWorker::run_prompt_padding(int64_t rows) {
+  DONAR_CHECK(num_launched_ == num_collected_);
+  const DeviceBatch& batch = bring(StepPlan{}, rows, steps_[num_launched_ % steps_.size()]);
+  model::ForwardBatch forward = forward_batch(batch, /*is_graph=*/true);
+  forward.attention.num_prefill_items = limits_.batch_invariant ? 0 : 1;
+  decoder_->forward(exec_, forward, *kv_);
+  stream_.wait();
+}
+
+// What some requests need beside a graph's kernels. No sequence is there yet: the first block table
+// keeps its 0, the first counts are cleared again, and a row of padding draws nothing.
+void CudaWorker::run_rare_kernels() {
+  DONAR_CHECK(num_launched_ == 0);
+  Step& step = steps_[0];
+  const ops::ScatteredInt nothing{};
+  const int32_t token = 0;
+  step.scratch.for_pieces(std::span(&nothing, 1), stream_.handle(),
+                          [&](const ops::ScatteredInt* piece, int64_t count) {
+                            ops::scatter_ints(exec_, block_tables_.as<int32_t>(), piece, count);
+                          });
+  step.scratch.for_pieces(std::span(&token, 1), stream_.handle(),
+                          [&](const int32_t* piece, int64_t count) {
+                            ops::add_token_counts(exec_, sample_state_, /*counts_slot=*/0, piece,
+                                                  count, /*is_output=*/true);
+                          });
+  ops::clear_token_counts(exec_, sample_state_, /*counts_slot=*/0);
+  ops::SampleBatch samples;
+  samples.num_rows = 1;
+  samples.needs = {.rules = true, .draws = true, .logprobs = true};
+  sample(bring(StepPlan{}, /*padded_rows=*/1, step), 0, samples);
+  stream_.wait();
+  step.scratch.clear();
+}
+
 }  // namespace donar::engine

@@ -87,6 +87,8 @@ class CudaWorker : public StepRunner {
   void sample(const DeviceBatch& batch, const SampleSlice& slice, Step& step);
   void sample(const DeviceBatch& batch, int64_t begin, ops::SampleBatch samples);
   void run_padding(int64_t rows, GraphKind kind);
+  void run_prompt_padding(int64_t rows);
+  void run_rare_kernels();
 
   const int ordinal_;
   const CudaWorkerLimits limits_;

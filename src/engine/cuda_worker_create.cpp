@@ -211,10 +211,18 @@ Result<void> CudaWorker::allocate(MemoryLedger& ledger, MemoryLedger& host_ledge
   return {};
 }
 
-// Kernels are loaded when they first run, which takes milliseconds: not in the first request.
+// Kernels are loaded when they first run, which takes milliseconds each: here, not in the first
+// requests. Products choose theirs by the number of rows, and the sampler by what is asked of it.
 void CudaWorker::warm_up() {
-  for (const int64_t rows : {limits_.max_rows, std::min<int64_t>(limits_.max_rows, 32), int64_t{1}})
-    run_padding(rows, GraphKind::kGreedy);
+  int64_t last = 0;
+  for (const int64_t wanted : {2048, 512, 96}) {
+    const int64_t rows = std::min<int64_t>(wanted, limits_.max_rows);
+    if (rows != last) run_prompt_padding(rows);
+    last = rows;
+  }
+  for (const int64_t rows : {32, 1})
+    run_padding(std::min<int64_t>(rows, limits_.max_rows), GraphKind::kGreedy);
+  run_rare_kernels();
 }
 
 }  // namespace donar::engine

@@ -97,7 +97,7 @@ struct AttentionPlan {
   const AttentionItem* prefill_items = nullptr;  // [capacity.prefill]
   const int32_t* counts = nullptr;               // [2]: decode, prefill
   bool has_decode_items = true;   // host: false skips the decode kernel (its count is 0)
-  int32_t num_prefill_items = 0;  // host: counts[1]; 0 in captured graphs
+  int32_t num_prefill_items = 0;  // host: counts[1], or more; 0 in captured graphs
   void* workspace = nullptr;      // attention_workspace_bytes(limits), 256-byte aligned
   AttentionPlanLimits limits;
 };
