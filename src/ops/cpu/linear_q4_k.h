@@ -16,7 +16,7 @@ void linear_q4_k(const LinearTile& t, int half, int64_t row) {
   const std::byte* super = t.weights;
   Int8Block<V, R> x{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += 256, super += rows16::kKHeaderBytes + 8 * kBlockBytes) {
-    if constexpr (R <= 2) prefetch<V, rows16::kKHeaderBytes>(super);
+    prefetch<V, rows16::kKHeaderBytes>(super);
     const F d = V::load_f16(super + half * 2);
     const F minus_dmin = V::sub(V::zero(), V::load_f16(super + 32 + half * 2));
     // Four scales or minimums to a lane's word: blocks 0 to 3, then 4 to 7.
@@ -28,7 +28,7 @@ void linear_q4_k(const LinearTile& t, int half, int64_t row) {
     B mins = V::template with_high_bits<2>(V::low_nibbles(second), second);
     const std::byte* bytes = super + rows16::kKHeaderBytes + half * 4;
     for (int b = 0; b < 8; ++b, bytes += kBlockBytes, x.at += R * kInt8BlockBytes) {
-      if constexpr (R <= 2) prefetch<V, kBlockBytes>(bytes);
+      prefetch<V, kBlockBytes>(bytes);
       if (b == 4) {
         scales = V::template with_high_bits<3>(V::low_nibbles(third), first);
         mins = V::template with_high_bits<3>(V::high_nibbles(third), second);
