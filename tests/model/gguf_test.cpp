@@ -75,6 +75,8 @@ TEST(Gguf, knows_every_element_type_by_name_and_size) {
   EXPECT_EQ(file->tensors.at("q6_k").bytes, 630u);
   EXPECT_TRUE(file->tensors.at("q6_k").supported);
   EXPECT_EQ(file->tensors.at("q6_k").format, quant::Format::kQ6_K);
+  for (const char* name : {"q4_0", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k"})
+    EXPECT_TRUE(file->tensors.at(name).supported) << name;
   EXPECT_FALSE(file->tensors.at("mxfp4").supported);  // an error only where a model needs it
   EXPECT_ERROR_SAYS(file->find("mxfp4", {3, 64}), "types.gguf", "mxfp4", "MXFP4", "Q4_1");
   for (uint32_t id : {4u, 5u, 31u, 33u, 36u, 38u, 43u, 255u})
