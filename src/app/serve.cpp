@@ -11,6 +11,7 @@
 #include "app/commands.h"
 #include "app/default_model.h"
 #include "app/environment.h"
+#include "app/serving.h"
 #include "app/session.h"
 #include "app/signals.h"
 #include "app/term/progress.h"
@@ -19,9 +20,6 @@
 
 namespace donar::app {
 namespace {
-
-// How often the main thread looks whether the engine is well; a failed engine ends the process.
-constexpr std::chrono::milliseconds kHealthPeriod{500};
 
 std::string address_of(const server::ServerConfig& config, int port) {
   const std::string scheme = config.ssl_certfile.empty() ? "http" : "https";
@@ -49,17 +47,6 @@ server::ServedModel served(const Session& session, const Options& options) {
   model.kv_dtype = dtype_name(session.kv_dtype);
   model.prefix_caching = options.engine.prefix_caching;
   return model;
-}
-
-void report_memory(server::Server& server, const Memory& memory) {
-  const auto report = [&](const char* name, const MemoryLedger& ledger) {
-    for (int i = 0; i < kNumMemoryUses; ++i) {
-      const auto use = static_cast<MemoryUse>(i);
-      server.set_memory_bytes(name, std::string(memory_use_name(use)), ledger.used(use));
-    }
-  };
-  report("host", memory.host);
-  if (memory.cuda) report("cuda", *memory.cuda);
 }
 
 // The load on its own thread, so that signals end it and /health answers meanwhile.
@@ -101,31 +88,8 @@ class Loader {
   std::thread thread_;  // last: the others exist before it runs
 };
 
-// Lets running requests finish; another signal aborts them.
-void drain(engine::Engine& engine, std::chrono::seconds timeout, SignalWaiter& signals) {
-  fmt::print(stderr, "Stopping: running requests may finish for {} s; once more to stop at once.\n",
-             timeout.count());
-  std::thread waiter([&] {
-    engine.shutdown(timeout);
-    signals.notify();
-  });
-  if (signals.wait() == SignalWaiter::Wake::kSignal) engine.shutdown(std::chrono::milliseconds(0));
-  waiter.join();
-}
-
-// Graphs are captured while it serves, so that the memory in use changes.
-Result<int> wait_until_stopped(engine::Engine& engine, server::Server& server, const Memory& memory,
-                               SignalWaiter& signals) {
-  for (;;) {
-    if (signals.wait(kHealthPeriod) == SignalWaiter::Wake::kSignal) return 0;
-    report_memory(server, memory);
-    if (!engine.healthy())
-      return fail(ErrorCode::kInternal, "the engine failed; see the log above");
-  }
-}
-
-Result<int> serve_until_stopped(const Options& options, Memory& memory, server::Server& server,
-                                SignalWaiter& signals, TimePoint begin) {
+Result<int> load_and_serve(const Options& options, Memory& memory, server::Server& server,
+                           SignalWaiter& signals, TimePoint begin) {
   Loader loader(options, memory, server, signals);
   const bool stopped = signals.wait() == SignalWaiter::Wake::kSignal;
   if (stopped) {
@@ -159,10 +123,8 @@ Result<int> serve_until_stopped(const Options& options, Memory& memory, server::
              address_of(options.server, server.port()));
   std::fflush(stdout);
 
-  Result<int> code = wait_until_stopped(*session->engine, server, memory, signals);
-  server.begin_drain();
-  if (code) drain(*session->engine, options.shutdown_timeout, signals);
-  server.stop();
+  Result<int> code =
+      serve_until_stopped(*session->engine, server, memory, signals, options.shutdown_timeout);
   session->engine.reset();
   return code;
 }
@@ -186,7 +148,7 @@ Result<int> serve(const Options& given) {
     if (Result<void> started = server.start(); !started) return forward_error(started);
     fmt::print(stderr, "Listening on {}, loading {}.\n", address_of(options.server, server.port()),
                options.server.model_names.front());
-    code = serve_until_stopped(options, memory, server, signals, begin);
+    code = load_and_serve(options, memory, server, signals, begin);
   }
   if (code) fmt::print(stderr, "Stopped; {} of memory still held.\n", format_bytes(memory.total()));
   return code;

@@ -75,6 +75,7 @@ class FakeRunner : public StepRunner {
       : depth_(depth), kv_(static_cast<size_t>(num_blocks * kv::kBlockTokens)) {}
 
   std::function<Result<void>(const StepPlan&)> before_step;  // an error here is the step's error
+  std::function<Result<void>()> before_collect;              // the same, where its result is wanted
   std::atomic<int> num_idle_moments{0};                      // left to use
 
   int depth() const override { return depth_; }
@@ -89,6 +90,9 @@ class FakeRunner : public StepRunner {
     return {};
   }
   Result<StepResult> collect() override {
+    if (before_collect) {
+      if (Result<void> ok = before_collect(); !ok) return forward_error(ok);
+    }
     if (depth_ > 0) results_.push_back(run(launched_.front()));
     launched_.pop_front();
     StepResult result = std::move(results_.front());
