@@ -3,11 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <iterator>
+#include <numeric>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "app/cuda_bandwidth.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "tensor/buffer.h"
+#include "tensor/exec.h"
 
 namespace donar::app {
 namespace {
@@ -18,10 +25,14 @@ constexpr int kPasses = 6;
 constexpr uint64_t kCudaBufferBytes = uint64_t{2} << 30;
 constexpr int kReadsOfPass = 10;  // enqueued together, so that launches cost nothing
 
-// Eight independent sums, so that loads and not additions are the limit.
+constexpr uint64_t kPrefetchAhead =
+    4096;  // what a core's own prefetcher, which stops at each page, leaves
+
+// Independent sums, so that loads and not additions are the limit.
 uint64_t sum(const std::byte* begin, uint64_t bytes) {
   uint64_t lanes[8] = {};
   for (uint64_t at = 0; at + sizeof(lanes) <= bytes; at += sizeof(lanes)) {
+    __builtin_prefetch(begin + at + kPrefetchAhead);
     uint64_t words[8];
     std::memcpy(words, begin + at, sizeof(words));
     for (int i = 0; i < 8; ++i) lanes[i] += words[i];
@@ -29,6 +40,33 @@ uint64_t sum(const std::byte* begin, uint64_t bytes) {
   uint64_t total = 0;
   for (const uint64_t lane : lanes) total += lane;
   return total;
+}
+
+#if defined(__x86_64__)
+// A line at a time: a tenth more than 16 bytes at a time reach.
+__attribute__((target("avx512f"))) uint64_t sum_avx512(const std::byte* begin, uint64_t bytes) {
+  __m512i lanes[4] = {};
+  for (uint64_t at = 0; at + sizeof(lanes) <= bytes; at += sizeof(lanes)) {
+    for (uint64_t i = 0; i < 4; ++i) {
+      const std::byte* line = begin + at + 64 * i;
+      __builtin_prefetch(line + kPrefetchAhead);
+      lanes[i] = _mm512_add_epi64(lanes[i], _mm512_loadu_si512(line));
+    }
+  }
+  alignas(64) uint64_t words[8];
+  _mm512_store_si512(words, _mm512_add_epi64(_mm512_add_epi64(lanes[0], lanes[1]),
+                                             _mm512_add_epi64(lanes[2], lanes[3])));
+  return std::accumulate(std::begin(words), std::end(words), uint64_t{0});
+}
+#endif
+
+using Sum = uint64_t (*)(const std::byte* begin, uint64_t bytes);
+
+Sum widest_sum() {
+#if defined(__x86_64__)
+  if (cpu_runs(CpuIsa::kAvx512)) return sum_avx512;
+#endif
+  return sum;
 }
 
 }  // namespace
@@ -39,14 +77,15 @@ Result<double> measure_read_bandwidth(ThreadPool& pool, MemoryLedger& ledger) {
   Result<Buffer> buffer = Buffer::allocate(ledger, MemoryUse::kStaging, bytes);
   if (!buffer) return forward_error(buffer);
   std::memset(buffer->data(), 1, bytes);  // every page backed by memory of its own
+  const Sum read = widest_sum();
   std::atomic<uint64_t> keep{0};
   double best = 0.0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const TimePoint begin = Clock::now();
     pool.parallel_for(
         static_cast<int64_t>(bytes / kChunkBytes), /*chunk=*/1, [&](int64_t from, int64_t to) {
-          keep.fetch_add(sum(buffer->data() + static_cast<uint64_t>(from) * kChunkBytes,
-                             static_cast<uint64_t>(to - from) * kChunkBytes),
+          keep.fetch_add(read(buffer->data() + static_cast<uint64_t>(from) * kChunkBytes,
+                              static_cast<uint64_t>(to - from) * kChunkBytes),
                          std::memory_order_relaxed);
         });
     best = std::max(best, static_cast<double>(bytes) / seconds_since(begin));

@@ -204,6 +204,8 @@ constexpr Flag kFlags[] = {
    [](Options& o, V v) { return store(o.bench.input_len, parse_integer(v.text, 1, 1 << 24)); }},
   {"--output-len", "", kValue, kHonoured, kBench, "Bench", "N", "tokens that one sequence generates (128)", "",
    [](Options& o, V v) { return store(o.bench.output_len, parse_integer(v.text, 2, 1 << 24)); }},
+  {"--context", "", kValue, kHonoured, kBench, "Bench", "N", "prompt tokens ahead of the timed decode (--input-len)", "",
+   [](Options& o, V v) { return store(o.bench.context, parse_integer(v.text, 1, 1 << 24)); }},
   {"--batch-size", "", kValue, kHonoured, kBench, "Bench", "N", "sequences at a time (1)", "",
    [](Options& o, V v) { return store(o.bench.batch_size, parse_integer(v.text, 1, 4096)); }},
   {"--repeat", "", kValue, kHonoured, kBench, "Bench", "N", "runs, of which the median counts (3)", "",

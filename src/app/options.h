@@ -18,8 +18,9 @@ namespace donar::app {
 struct BenchOptions {
   int input_len = 512;   // prompt tokens of one sequence
   int output_len = 128;  // tokens that one sequence generates
+  int context = 0;       // prompt tokens ahead of the timed decode; 0: input_len
   int batch_size = 1;    // sequences at a time
-  int repeat = 3;        // the median run counts
+  int repeat = 3;        // timed runs; the median one counts
   bool json_only = false;
 };
 

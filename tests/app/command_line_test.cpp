@@ -221,12 +221,13 @@ TEST(CommandLine, version_is_a_command_and_a_flag) {
 
 TEST(CommandLine, bench_and_run_have_their_own_flags) {
   const Options bench = parse({"bench", "m", "--threads", "2", "--input-len", "64", "--output-len",
-                               "8", "--batch-size", "4", "--json"})
+                               "8", "--batch-size", "4", "--context", "96", "--json"})
                             .options;
   EXPECT_EQ(bench.threads, 2);
   EXPECT_EQ(bench.bench.input_len, 64);
   EXPECT_EQ(bench.bench.output_len, 8);
   EXPECT_EQ(bench.bench.batch_size, 4);
+  EXPECT_EQ(bench.bench.context, 96);
   EXPECT_TRUE(bench.bench.json_only);
   const Options run =
       parse({"run", "m", "-p", "hi", "--temperature", "0", "--system", "be brief"}).options;

@@ -198,3 +198,15 @@ class Commands(unittest.TestCase):
             self.assertGreater(line["bandwidth_share"], 0)
         self.assertEqual(lines[0]["tokens_hash"], lines[1]["tokens_hash"])
         self.assertEqual(lines[0]["logits_hash"], lines[1]["logits_hash"])
+
+    def test_bench_decodes_behind_a_context_of_its_own_and_names_the_best_run(self):
+        run = donar("bench", "--input-len", "40", "--context", "100", "--output-len", "8", "--repeat", "3", "--json")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        line = json.loads(run.stdout)
+        self.assertEqual(line["context"], 100)
+        self.assertGreaterEqual(line["best_prompt_tokens_per_s"], line["prompt_tokens_per_s"])
+        self.assertGreaterEqual(line["best_decode_tokens_per_s"], line["decode_tokens_per_s"])
+        short = json.loads(donar("bench", "--context", "40", "--input-len", "40", "--output-len", "8", "--json").stdout)
+        # Keys and values of 104 tokens against those of 44; the weights stay.
+        self.assertAlmostEqual(line["step_kv_bytes"] / short["step_kv_bytes"], 104 / 44)
+        self.assertEqual(line["step_weight_bytes"], short["step_weight_bytes"])
