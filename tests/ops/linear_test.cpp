@@ -139,9 +139,13 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
   const Packed b(reference::random_matrix(Format::kQ6_K, 16, k, 8), /*with_bias=*/true);
   const Packed c(reference::random_matrix(Format::kBF16, 20, k, 9));
   const Packed d(reference::random_matrix(Format::kQ4_0, 18, k, 10), /*with_bias=*/true);
+  // Formats with minimums read what was rounded for another part, the first or a later one.
+  const Packed e(reference::random_matrix(Format::kQ4_K, 35, k, 19));
+  const Packed f(reference::random_matrix(Format::kQ5_K, 17, k, 20), /*with_bias=*/true);
   std::vector<float> x = reference::random_floats(rows * k, 11);
   for (const auto& parts :
-       {std::array{&a, &b, &c}, std::array{&a, &b, &d}, std::array{&d, &c, &a}}) {
+       {std::array{&a, &b, &c}, std::array{&a, &b, &d}, std::array{&d, &c, &a},
+        std::array{&e, &f, &b}, std::array{&b, &e, &a}, std::array{&e, &a, &b}}) {
     quant::LinearGroup group;
     for (const Packed* part : parts) group.parts[static_cast<size_t>(group.count++)] = part->weight;
     for (CpuIsa isa : available_isas()) {

@@ -17,19 +17,20 @@ using quant::LinearWeight;
 constexpr int64_t kPieceBytes = 256 << 10;
 constexpr int64_t kRowBlockBytes = 768 << 10;
 constexpr int64_t kPassRows = 1024;  // rounded at a time: bounds the workspace of large steps
-constexpr int64_t kRoundGrain = 8;  // rows of a rounding piece: whole groups of any instruction set
+constexpr int64_t kRoundGrain = 16;  // rows of a rounding piece: whole groups of any instruction set
 
 struct Input {
   const std::byte* data;
   int64_t row_bytes;
 };
 
-int64_t input_row_bytes(Format format, int64_t k) {
+int64_t input_row_bytes(const Kernels& table, Format format, int64_t k) {
   const int64_t padded = rows16::padded_k(format, k);
   switch (input_kind(format)) {
     case InputKind::kInt8:
       return padded / rows16::kBlock * kInt8BlockBytes;
     case InputKind::kBf16:
+      return padded * table.bf16_bytes;
     case InputKind::kFloat:
       return padded * int64_t{sizeof(float)};
   }
@@ -41,9 +42,9 @@ Input round_input(Exec& ex, TensorView x, Format format) {
   const int64_t k = x.dim(1);
   const InputKind kind = input_kind(format);
   const int64_t padded = rows16::padded_k(format, k);
-  const int64_t row_bytes = input_row_bytes(format, k);
-  auto* out = ex.arena->take<std::byte>(rows * row_bytes);
   const Kernels& table = kernels(ex);
+  const int64_t row_bytes = input_row_bytes(table, format, k);
+  auto* out = ex.arena->take<std::byte>(rows * row_bytes);
   const int64_t grain = (rows_per_piece(ex, rows, k) + kRoundGrain - 1) / kRoundGrain * kRoundGrain;
   ex.pool->parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     const float* from = x.row<float>(begin);
@@ -59,10 +60,12 @@ Input round_input(Exec& ex, TensorView x, Format format) {
   return {out, row_bytes};
 }
 
-// Parts that read the same rounding: same kind, offset term (Q6_K alone has 32) and padding.
-bool same_input(Format a, Format b, int64_t k) {
-  return input_kind(a) == input_kind(b) && weight_offset(a) == weight_offset(b) &&
-         rows16::padded_k(a, k) == rows16::padded_k(b, k);
+// Whether a part can read what was rounded for `rounded`: the same kind and padding, and the offset
+// terms that its kernel adds, if it adds any. Formats with minimums add none.
+bool reads(Format format, Format rounded, int64_t k) {
+  return input_kind(format) == input_kind(rounded) &&
+         rows16::padded_k(format, k) == rows16::padded_k(rounded, k) &&
+         (weight_offset(format) == 0 || weight_offset(format) == weight_offset(rounded));
 }
 
 struct PartTiles {
@@ -116,14 +119,19 @@ void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y)
   bool done[3] = {};
   for (int first = 0; first < group.count; ++first) {
     if (done[first]) continue;
+    // Rounded for a part with offset terms, so that parts without read it as well.
+    Format rounded = group.parts[static_cast<size_t>(first)].format;
+    for (int i = first + 1; i < group.count; ++i) {
+      const Format other = group.parts[static_cast<size_t>(i)].format;
+      if (!done[i] && reads(rounded, other, x.dim(1))) rounded = other;
+    }
     PartTiles parts[3];
     int count = 0;
     int64_t tiles = 0;
     int64_t output = 0;
     for (int i = 0; i < group.count; ++i) {
       const LinearWeight& weight = group.parts[static_cast<size_t>(i)];
-      if (!done[i] &&
-          same_input(weight.format, group.parts[static_cast<size_t>(first)].format, x.dim(1))) {
+      if (!done[i] && reads(weight.format, rounded, x.dim(1))) {
         const int64_t part = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
         parts[count++] = {&weight, tiles, part, output};
         tiles += part;
@@ -132,7 +140,7 @@ void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y)
       output += weight.n;
     }
     Arena::Scope scope(*ex.arena);
-    const Input input = round_input(ex, x, group.parts[static_cast<size_t>(first)].format);
+    const Input input = round_input(ex, x, rounded);
     multiply(ex, input, x.dim(0), parts, count, y);
   }
 }
@@ -155,9 +163,10 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
 }
 
 uint64_t linear_workspace_bytes(int64_t rows, int64_t k) {
-  const int64_t widest =
-      std::max({input_row_bytes(Format::kQ6_K, k), input_row_bytes(Format::kF32, k),
-                input_row_bytes(Format::kBF16, k)});
+  const Kernels& widest_bf16 = kernels_for(CpuIsa::kPortable);
+  const int64_t widest = std::max({input_row_bytes(widest_bf16, Format::kQ6_K, k),
+                                   input_row_bytes(widest_bf16, Format::kF32, k),
+                                   input_row_bytes(widest_bf16, Format::kBF16, k)});
   return static_cast<uint64_t>(std::min(rows, kPassRows) * widest + 64);
 }
 
