@@ -8,6 +8,7 @@ extern const Kernels kKernelsPortable;
 #if defined(__x86_64__)
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
+extern const Kernels kKernelsAmx;
 #endif
 
 const Kernels& kernels_for(CpuIsa isa) {
@@ -19,6 +20,8 @@ const Kernels& kernels_for(CpuIsa isa) {
       return kKernelsAvx2;
     case CpuIsa::kAvx512:
       return kKernelsAvx512;
+    case CpuIsa::kAmx:
+      return kKernelsAmx;
 #endif
     default:
       break;

@@ -24,6 +24,7 @@ enum class InputKind : uint8_t { kFloat, kBf16, kInt8 };
 //   vdpbf16ps runs at half the rate of
 //           two vfmadd (Sapphire Rapids: one per two cycles)
 //   kFloat  per value: [rows] f32
+// AMX has groups of its own (amx_int8.h, amx_bf16.h) in the same bytes or fewer.
 struct Int8BlockMeta {
   float scale;
   float scaled_sum;   // scale * sum of the 32 integers
@@ -85,6 +86,7 @@ struct Kernels {
                      int offset, bool halves, std::byte* out);
   void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
                        bool to_bf16, std::byte* out);
+  int bf16_bytes;  // that group_floats takes for a value rounded to bf16: 4 where it stays f32
   void (*linear[quant::kNumFormats])(const LinearTile& tile);  // by quant::Format
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim,
                        float* y);

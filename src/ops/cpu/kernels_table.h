@@ -13,6 +13,7 @@ constexpr Kernels make_kernels() {
   using quant::Format;
   return {.round_int8 = round_int8<V>,
           .group_floats = group_floats<V>,
+          .bf16_bytes = 4,
           .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>,
                      linear_tile<V, Format::kBF16>, linear_tile<V, Format::kQ4_0>,
                      linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ5_0>,
