@@ -8,18 +8,26 @@
 
 namespace donar::ops::cpu {
 
+// Linear over a Vec; NEON has its own (neon/linear_neon.h).
 template <class V>
+struct VecLinear {
+  static constexpr auto* kRoundInt8 = &round_int8<V>;
+  static constexpr auto* kGroupFloats = &group_floats<V>;
+  template <quant::Format kFormat>
+  static constexpr auto* kTile = &linear_tile<V, kFormat>;
+};
+
+template <class V, class Linear = VecLinear<V>>
 constexpr Kernels make_kernels() {
   using quant::Format;
-  return {.round_int8 = round_int8<V>,
-          .group_floats = group_floats<V>,
-          .bf16_bytes = 4,
-          .linear = {linear_tile<V, Format::kF32>, linear_tile<V, Format::kF16>,
-                     linear_tile<V, Format::kBF16>, linear_tile<V, Format::kQ4_0>,
-                     linear_tile<V, Format::kQ4_1>, linear_tile<V, Format::kQ5_0>,
-                     linear_tile<V, Format::kQ5_1>, linear_tile<V, Format::kQ8_0>,
-                     linear_tile<V, Format::kQ4_K>, linear_tile<V, Format::kQ5_K>,
-                     linear_tile<V, Format::kQ6_K>},
+  return {.round_int8 = Linear::kRoundInt8,
+          .group_floats = Linear::kGroupFloats,
+          .linear = {Linear::template kTile<Format::kF32>, Linear::template kTile<Format::kF16>,
+                     Linear::template kTile<Format::kBF16>, Linear::template kTile<Format::kQ4_0>,
+                     Linear::template kTile<Format::kQ4_1>, Linear::template kTile<Format::kQ5_0>,
+                     Linear::template kTile<Format::kQ5_1>, Linear::template kTile<Format::kQ8_0>,
+                     Linear::template kTile<Format::kQ4_K>, Linear::template kTile<Format::kQ5_K>,
+                     Linear::template kTile<Format::kQ6_K>},
           .add_rms_norm = add_rms_norm<V>,
           .silu_mul = silu_mul<V>,
           .norm_rope = norm_rope<V>,

@@ -1,0 +1,253 @@
+// Micro-kernels of linear with 2 x 2 matrix products (i8mm, bf16): two outputs times two input rows
+// to a register. A row's terms and their order are those of the kernels that take rows one by one,
+// so its bits are too.
+#pragma once
+
+#include "ops/cpu/linear_input.h"
+#include "ops/cpu/neon/linear_int8.h"
+
+namespace donar::ops::cpu::neon {
+
+#if defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+
+using MatrixVec = VecNeon<CpuIsa::kNeonI8mm>;
+
+// A block of R >= 2 rows: [R / 2 pairs][4][2 rows][8 k] int8, then scales, scaled sums and offset
+// terms as [R] each. As long as Int8BlockMeta says.
+template <class V, int R>
+struct RowPairs {
+  const std::byte* at;
+  int8x16_t q(int pair, int eight) const {
+    return vld1q_s8(reinterpret_cast<const int8_t*>(at) + (pair * 4 + eight) * 16);
+  }
+  // A value of two rows, as the lanes of a 2 x 2 register: row, next row, row, next row.
+  template <class T>
+  T lanes(int field, int pair) const {
+    int64_t two;
+    std::memcpy(&two, at + R * 32 + (field * R + pair * 2) * 4, sizeof(two));
+    return std::bit_cast<T>(vdupq_n_s64(two));
+  }
+  float32x4_t scale(int pair) const { return lanes<float32x4_t>(0, pair); }
+  float32x4_t scaled_sum(int pair) const { return lanes<float32x4_t>(1, pair); }
+  int32x4_t offset(int section, int pair) const { return lanes<int32x4_t>(2 + section, pair); }
+};
+
+// Values of four outputs, as the lanes of two 2 x 2 registers.
+struct OutputPairs {
+  float32x4_t of[2];
+};
+template <class V>
+OutputPairs output_pairs(float32x4_t x) {
+  return {{vzip1q_f32(x, x), vzip2q_f32(x, x)}};
+}
+
+// [Q quads][2 pairs of outputs][row pairs] -> rows.
+template <class V, int R, int Q>
+void store_matrix(const LinearTile& t, int quad, int64_t row,
+                  const float32x4_t (&total)[Q][2][R / 2]) {
+  float32x4_t rows[Q][R];
+  for (int q = 0; q < Q; ++q) {
+    for (int p = 0; p < R / 2; ++p) {
+      rows[q][2 * p] = vuzp1q_f32(total[q][0][p], total[q][1][p]);
+      rows[q][2 * p + 1] = vuzp2q_f32(total[q][0][p], total[q][1][p]);
+    }
+  }
+  store_quads<V, R, Q>(t, quad, row, rows);
+}
+
+template <Format kFormat, int R, int Q>
+void linear_int8_matrix(const LinearTile& t, int quad, int64_t row) {
+  using V = MatrixVec;
+  constexpr CpuIsa kIsa = CpuIsa::kNeonI8mm;
+  constexpr int kPairs = 4 / num_sections(kFormat);
+  float32x4_t total[Q][2][R / 2];
+  for (int q = 0; q < Q; ++q) {
+    for (int p = 0; p < R / 2; ++p) total[q][0][p] = total[q][1][p] = vdupq_n_f32(0);
+  }
+  const std::byte* unit = t.weights;
+  RowPairs<V, R> rows{t.x + row * t.x_row_bytes};
+  for (int64_t k = 0; k < t.k; k += unit_blocks(kFormat) * rows16::kBlock) {
+    if constexpr (R <= 2) prefetch<V, header_bytes(kFormat)>(unit);
+    const UnitScales<V, kFormat> scales(unit);
+    const std::byte* block = unit + header_bytes(kFormat);
+    for (int b = 0; b < unit_blocks(kFormat); ++b) {
+      if constexpr (R <= 2) prefetch<V, block_bytes(kFormat)>(block);
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) {
+        float32x4_t scaled[2][R / 2];
+        const auto section = [&]<int kSection>() {
+          int32x4_t sum[2][R / 2];
+          for (int p = 0; p < R / 2; ++p) {
+            sum[0][p] = sum[1][p] =
+                kHasOffset<kIsa, kFormat> ? rows.offset(kSection, p) : vdupq_n_s32(0);
+          }
+          const auto add = [&]<int kPair>() {
+            const GroupPair w = load_weights<kIsa, kFormat, kPair>(block, quad + q);
+            const uint32x4_t even = vreinterpretq_u32_u8(w.even);
+            const uint32x4_t odd = vreinterpretq_u32_u8(w.odd);
+            // [2 outputs][8 k] each.
+            const uint8x16_t first = vreinterpretq_u8_u32(vzip1q_u32(even, odd));
+            const uint8x16_t second = vreinterpretq_u8_u32(vzip2q_u32(even, odd));
+#pragma GCC unroll 4
+            for (int p = 0; p < R / 2; ++p) {
+              const int8x16_t x = rows.q(p, kPair);
+              sum[0][p] = vusmmlaq_s32(sum[0][p], first, x);
+              sum[1][p] = vusmmlaq_s32(sum[1][p], second, x);
+            }
+          };
+          constexpr int kFirst = kSection * kPairs;
+          add.template operator()<kFirst>();
+          add.template operator()<kFirst + 1>();
+          if constexpr (kPairs == 4) {
+            add.template operator()<kFirst + 2>();
+            add.template operator()<kFirst + 3>();
+          }
+          const OutputPairs scale = output_pairs<V>(scales.scale(b, kSection, quad + q));
+          for (int o = 0; o < 2; ++o) {
+            for (int p = 0; p < R / 2; ++p) {
+              const float32x4_t dot = vcvtq_f32_s32(sum[o][p]);
+              scaled[o][p] = kSection == 0 ? vmulq_f32(dot, scale.of[o])
+                                           : vfmaq_f32(scaled[o][p], dot, scale.of[o]);
+            }
+          }
+        };
+        section.template operator()<0>();
+        if constexpr (num_sections(kFormat) == 2) section.template operator()<1>();
+        for (int p = 0; p < R / 2; ++p) {
+          const float32x4_t scale = rows.scale(p);
+          for (int o = 0; o < 2; ++o)
+            total[q][o][p] = vfmaq_f32(total[q][o][p], scaled[o][p], scale);
+        }
+        if constexpr (has_min(kFormat)) {
+          const OutputPairs min = output_pairs<V>(scales.min(b, quad + q));
+          for (int p = 0; p < R / 2; ++p) {
+            const float32x4_t sum = rows.scaled_sum(p);
+            for (int o = 0; o < 2; ++o) total[q][o][p] = vfmaq_f32(total[q][o][p], min.of[o], sum);
+          }
+        }
+      }
+      block += block_bytes(kFormat);
+      rows.at += R * kInt8BlockBytes;
+    }
+    unit = block;
+  }
+  store_matrix<V, R, Q>(t, quad, row, total);
+}
+
+// The input that these kernels read: groups of one row as the other instruction sets have them.
+template <class V>
+void round_int8_pairs(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                      int offset, bool halves, std::byte* out) {
+  for (int64_t row = 0; row < rows;) {
+    const int group = group_rows<V>(rows - row);
+    if (group == 1) {
+      round_int8<V>(x + row * x_stride, x_stride, 1, k, padded, offset, halves, out);
+      return;
+    }
+    for (int64_t b = 0; b < padded; b += 32) {
+      const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
+      for (int r = 0; r < group; ++r) {
+        int8_t q[32];
+        Int8BlockMeta meta;
+        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves, q, meta);
+        for (int i = 0; i < 4; ++i)
+          std::memcpy(out + ((r / 2 * 4 + i) * 2 + r % 2) * 8, q + i * 8, 8);
+        const auto put = [&](int field, auto value) {
+          std::memcpy(out + group * 32 + (field * group + r) * 4, &value, 4);
+        };
+        put(0, meta.scale);
+        put(1, meta.scaled_sum);
+        put(2, meta.offset[0]);
+        put(3, meta.offset[1]);
+      }
+      out += group * kInt8BlockBytes;
+    }
+    row += group;
+  }
+}
+
+// bfloat16 weights times bfloat16 input: [k / 4][rows][4 k]. bfdot and bfmmla add the same products
+// in the same order: k and k + 1, then k + 2 and k + 3, to the sum.
+template <class V>
+bfloat16x8_t load_bf16x8(const std::byte* p) {
+  return vreinterpretq_bf16_u8(load_bytes<V>(p));
+}
+
+template <int R, int Q>
+void linear_bf16_matrix(const LinearTile& t, int quad, int64_t row) {
+  using V = MatrixVec;
+  float32x4_t total[Q][2][R / 2];
+  for (int q = 0; q < Q; ++q) {
+    for (int p = 0; p < R / 2; ++p) total[q][0][p] = total[q][1][p] = vdupq_n_f32(0);
+  }
+  const std::byte* w = t.weights + quad * 16;
+  const std::byte* x = t.x + row * t.x_row_bytes;
+  for (int64_t k = 0; k < t.k; k += 4, w += 2 * rows16::kVectorBytes, x += R * 8) {
+    if constexpr (R <= 2) prefetch<V, 2 * rows16::kVectorBytes>(w);
+    bfloat16x8_t in[R / 2];
+    for (int p = 0; p < R / 2; ++p) in[p] = load_bf16x8<V>(x + p * 16);
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) {
+      const uint32x4_t even = vreinterpretq_u32_u8(load_bytes<V>(w + q * 16));
+      const uint32x4_t odd = vreinterpretq_u32_u8(load_bytes<V>(w + rows16::kVectorBytes + q * 16));
+      const bfloat16x8_t first = vreinterpretq_bf16_u32(vzip1q_u32(even, odd));
+      const bfloat16x8_t second = vreinterpretq_bf16_u32(vzip2q_u32(even, odd));
+#pragma GCC unroll 4
+      for (int p = 0; p < R / 2; ++p) {
+        total[q][0][p] = vbfmmlaq_f32(total[q][0][p], first, in[p]);
+        total[q][1][p] = vbfmmlaq_f32(total[q][1][p], second, in[p]);
+      }
+    }
+  }
+  store_matrix<V, R, Q>(t, quad, row, total);
+}
+
+// One row, all 16 outputs.
+template <class V>
+void linear_bf16_row(const LinearTile& t, int64_t row) {
+  float32x4_t total[kQuads][1];
+  for (int q = 0; q < kQuads; ++q) total[q][0] = vdupq_n_f32(0);
+  const std::byte* w = t.weights;
+  const std::byte* x = t.x + row * t.x_row_bytes;
+  for (int64_t k = 0; k < t.k; k += 8, w += 4 * rows16::kVectorBytes, x += 16) {
+    prefetch<V, 4 * rows16::kVectorBytes>(w);
+    const bfloat16x8_t in = load_bf16x8<V>(x);
+    const auto add = [&]<int kLane>() {
+#pragma GCC unroll 4
+      for (int q = 0; q < kQuads; ++q) {
+        total[q][0] = vbfdotq_laneq_f32(
+            total[q][0], load_bf16x8<V>(w + kLane * rows16::kVectorBytes + q * 16), in, kLane);
+      }
+    };
+    add.template operator()<0>();
+    add.template operator()<1>();
+    add.template operator()<2>();
+    add.template operator()<3>();
+  }
+  store_quads<V, 1, kQuads>(t, 0, row, total);
+}
+
+template <class V>
+void group_floats_or_bf16(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
+                          bool to_bf16, std::byte* out) {
+  if (!to_bf16) return group_floats<V>(x, x_stride, rows, k, padded, false, out);
+  for (int64_t row = 0; row < rows;) {
+    const int group = group_rows<V>(rows - row);
+    for (int r = 0; r < group; ++r) {
+      const float* from = x + (row + r) * x_stride;
+      for (int64_t i = 0; i < padded; i += 8) {
+        const int left = static_cast<int>(k - i < 8 ? (k > i ? k - i : 0) : 8);
+        uint16_t bits[8];
+        V::store_bf16_n(bits, V::load_n(from + i, left), 8);
+        std::memcpy(out + (i / 4 * group + r) * 8, bits, 8);
+        std::memcpy(out + ((i / 4 + 1) * group + r) * 8, bits + 4, 8);
+      }
+    }
+    out += group * padded * int64_t{sizeof(float)};  // where every group of this kind begins
+    row += group;
+  }
+}
+
+#endif
+
+}  // namespace donar::ops::cpu::neon
