@@ -85,18 +85,27 @@ void GraphCache::capture(int64_t size, GraphKind kind, FunctionRef<void()> work)
   Captured captured;
   capture_stream(stream_, work, captured);
   const uint64_t free_before = cuda_memory().free_bytes;
-  check(cudaGraphInstantiate(&entry.graph, captured.graph, 0), "cudaGraphInstantiate");
-  check(cudaGraphUpload(entry.graph, stream_), "cudaGraphUpload");
+  cudaError_t code = cudaGraphInstantiate(&entry.graph, captured.graph, 0);
+  if (code == cudaSuccess) code = cudaGraphUpload(entry.graph, stream_);
+  if (code == cudaErrorMemoryAllocation) {  // others have taken it: steps do not need graphs
+    cudaGetLastError();
+    give_up(entry, cudaGetErrorString(code));
+    return;
+  }
+  check(code, "cudaGraphInstantiate");
   const uint64_t free_after = cuda_memory().free_bytes;
   entry.bytes = free_before - std::min(free_before, free_after);
-  const Result<void> reserved = ledger_.reserve(MemoryUse::kGraphs, entry.bytes);
-  if (reserved) return;
+  if (const Result<void> reserved = ledger_.reserve(MemoryUse::kGraphs, entry.bytes); !reserved)
+    give_up(entry, reserved.error().message);
+}
+
+void GraphCache::give_up(Entry& entry, const std::string& reason) {
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");  // the upload
-  check(cudaGraphExecDestroy(std::exchange(entry.graph, nullptr)), "cudaGraphExecDestroy");
+  if (entry.graph)
+    check(cudaGraphExecDestroy(std::exchange(entry.graph, nullptr)), "cudaGraphExecDestroy");
   entry.bytes = 0;
   is_full_ = true;
-  log_warn("no memory for more CUDA graphs ({}): steps of some sizes run without one",
-           reserved.error().message);
+  log_warn("no memory for more CUDA graphs ({}): steps of some sizes run without one", reason);
 }
 
 }  // namespace donar::engine

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/function_ref.h"
@@ -40,10 +41,10 @@ class GraphCache {
 
   bool contains(int64_t size, GraphKind kind) const { return at(size, kind).graph != nullptr; }
   void replay(int64_t size, GraphKind kind) const;
-  // Captures what `work` puts into the stream (nothing runs), unless the ledger refused a graph
-  // before: then steps stay eager. All of its kernels must have run once. Throws CudaError.
+  // Captures what `work` puts into the stream (nothing runs), unless a graph had no memory before:
+  // then steps stay eager. All of its kernels must have run once. Throws CudaError.
   void capture(int64_t size, GraphKind kind, FunctionRef<void()> work);
-  bool is_full() const { return is_full_; }  // the ledger has refused
+  bool is_full() const { return is_full_; }  // ledger or device had no memory for one
 
   // What one graph is expected to take, for sizing.
   static constexpr uint64_t kExpectedBytes = uint64_t{2} << 20;
@@ -54,6 +55,7 @@ class GraphCache {
     uint64_t bytes = 0;  // in the ledger
   };
   size_t index(int64_t size, GraphKind kind) const;
+  void give_up(Entry& entry, const std::string& reason);  // no more graphs, this one included
   const Entry& at(int64_t size, GraphKind kind) const { return entries_[index(size, kind)]; }
 
   MemoryLedger& ledger_;

@@ -245,6 +245,20 @@ TEST_P(CudaWorkerOnce, without_memory_for_graphs_steps_stay_eager_and_right) {
   EXPECT_EQ(tight.total(), 0u);
 }
 
+TEST_P(CudaWorkerOnce, without_memory_on_the_device_for_graphs_steps_stay_eager_too) {
+  simulated_device().free_bytes = simulated_device().graph_bytes * 7 / 2;
+  const std::unique_ptr<CudaWorker> worker = make_worker(GetParam());
+  int num_moments = 0;
+  while (worker->use_idle_moment()) ASSERT_LT(++num_moments, 100);
+  EXPECT_EQ(simulated_device().num_graphs, 3);
+  EXPECT_EQ(ledger_.used(MemoryUse::kGraphs), 3 * simulated_device().graph_bytes);
+  SchedulerHarness harness(scheduler_config(GetParam()), GetParam().num_blocks);
+  harness.run_on(*worker);
+  for (int i = 0; i < 12; ++i) harness.add(fake_request(fake_prompt(i, 5 + i), 30));
+  harness.run_until_idle();
+  for (size_t i = 0; i < 12; ++i) harness.expect_complete(i);
+}
+
 TEST_P(CudaWorkerOnce, a_broken_device_throws_where_its_result_is_wanted) {
   const std::unique_ptr<CudaWorker> worker = make_worker(GetParam());
   SchedulerHarness harness(scheduler_config(GetParam()), GetParam().num_blocks);

@@ -98,6 +98,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, uint64_t) {
+  if (device().free_bytes < device().graph_bytes) return cudaErrorMemoryAllocation;
   *instance = new CUgraphExec_st{graph->nodes};
   ++device().num_graphs;
   device().free_bytes -= device().graph_bytes;
@@ -118,6 +119,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
   return cudaSuccess;
+}
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+const char* cudaGetErrorString(cudaError_t code) {
+  return code == cudaErrorMemoryAllocation ? "out of memory" : "launch failure";
 }
 
 namespace donar {
