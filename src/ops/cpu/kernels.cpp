@@ -9,6 +9,10 @@ extern const Kernels kKernelsPortable;
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAmx;
+#elif defined(__aarch64__)
+extern const Kernels kKernelsNeon;
+extern const Kernels kKernelsNeonDot;
+extern const Kernels kKernelsNeonI8mm;
 #endif
 
 const Kernels& kernels_for(CpuIsa isa) {
@@ -22,6 +26,13 @@ const Kernels& kernels_for(CpuIsa isa) {
       return kKernelsAvx512;
     case CpuIsa::kAmx:
       return kKernelsAmx;
+#elif defined(__aarch64__)
+    case CpuIsa::kNeon:
+      return kKernelsNeon;
+    case CpuIsa::kNeonDot:
+      return kKernelsNeonDot;
+    case CpuIsa::kNeonI8mm:
+      return kKernelsNeonI8mm;
 #endif
     default:
       break;

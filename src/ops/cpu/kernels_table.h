@@ -13,6 +13,7 @@ template <class V>
 struct VecLinear {
   static constexpr auto* kRoundInt8 = &round_int8<V>;
   static constexpr auto* kGroupFloats = &group_floats<V>;
+  static constexpr int kBf16Bytes = 4;
   template <quant::Format kFormat>
   static constexpr auto* kTile = &linear_tile<V, kFormat>;
 };
@@ -22,6 +23,7 @@ constexpr Kernels make_kernels() {
   using quant::Format;
   return {.round_int8 = Linear::kRoundInt8,
           .group_floats = Linear::kGroupFloats,
+          .bf16_bytes = Linear::kBf16Bytes,
           .linear = {Linear::template kTile<Format::kF32>, Linear::template kTile<Format::kF16>,
                      Linear::template kTile<Format::kBF16>, Linear::template kTile<Format::kQ4_0>,
                      Linear::template kTile<Format::kQ4_1>, Linear::template kTile<Format::kQ5_0>,

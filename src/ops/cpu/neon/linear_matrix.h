@@ -243,7 +243,7 @@ void group_floats_or_bf16(const float* x, int64_t x_stride, int64_t rows, int64_
         std::memcpy(out + ((i / 4 + 1) * group + r) * 8, bits + 4, 8);
       }
     }
-    out += group * padded * int64_t{sizeof(float)};  // where every group of this kind begins
+    out += group * padded * 2;
     row += group;
   }
 }

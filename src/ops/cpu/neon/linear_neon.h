@@ -66,6 +66,7 @@ struct Linear {
   using V = VecNeon<kIsa>;
   static constexpr auto* kRoundInt8 = &round_int8<V>;
   static constexpr auto* kGroupFloats = &group_floats<V>;
+  static constexpr int kBf16Bytes = 4;
   template <Format kFormat>
   static constexpr auto* kTile = &linear_tile<kIsa, kFormat>;
 };
@@ -75,6 +76,7 @@ template <>
 struct Linear<CpuIsa::kNeonI8mm> {
   static constexpr auto* kRoundInt8 = &round_int8_pairs<MatrixVec>;
   static constexpr auto* kGroupFloats = &group_floats_or_bf16<MatrixVec>;
+  static constexpr int kBf16Bytes = 2;
   template <Format kFormat>
   static constexpr auto* kTile = &linear_tile<CpuIsa::kNeonI8mm, kFormat>;
 };
