@@ -149,7 +149,7 @@ constexpr Flag kFlags[] = {
   {"--uvicorn-log-level", "", kValue, kHonoured, kServe, "Server", "LEVEL", "the same as --log-level", "", log_level},
 
   // Engine
-  {"--device", "", kValue, kHonoured, kAllCommands, "Engine", "DEVICE", "auto (the first GPU that works, else the CPU), cpu, cuda or cuda:N", "", device},
+  {"--device", "", kValue, kHonoured, kAllCommands, "Engine", "DEVICE", "auto (the first GPU that this program has code for, else the CPU), cpu, cuda or cuda:N", "", device},
   {"--threads", "", kValue, kHonoured, kAllCommands, "Engine", "N", "CPU threads of a step (all that the process may use)", "",
    [](Options& o, V v) { return store(o.threads, parse_integer(v.text, 1, 1024)); }},
   {"--max-model-len", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "longest prompt plus answer: 4096, 32k, 32K, auto", "",
@@ -271,7 +271,7 @@ constexpr Flag kFlags[] = {
   {"--swap-space", "", kValue, kIgnored, kServe, "vLLM", "GIB", "preempted requests are recomputed, not swapped"},
   {"--compilation-config", "-O", kValue, kIgnored, kServe, "vLLM", "JSON", "nothing is compiled, and graphs are captured on their own; --enforce-eager: none"},
   {"--max-seq-len-to-capture", "", kValue, kIgnored, kServe, "vLLM", "N", "graphs of decode steps hold any length"},
-  {"--cudagraph-capture-sizes", "", kList, kIgnored, kServe, "vLLM", "N...", "graphs are captured for all sizes up to --max-num-seqs"},
+  {"--cudagraph-capture-sizes", "", kList, kIgnored, kServe, "vLLM", "N...", "graphs are captured for all sizes up to --max-num-seqs, at most 256"},
   {"--max-cudagraph-capture-size", "", kValue, kIgnored, kServe, "vLLM", "N", "graphs are captured for all sizes up to --max-num-seqs"},
   {"--cuda-graph-sizes", "", kList, kIgnored, kServe, "vLLM", "N...", "graphs are captured for all sizes up to --max-num-seqs"},
   {"--async-scheduling", "", kSwitch, kIgnored, kServe, "vLLM", "", "it is always so on a GPU, and on the CPU there is nothing to overlap"},
