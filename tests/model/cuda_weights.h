@@ -32,7 +32,7 @@ inline uint16_t bits_of(float value, DType dtype) {
   return dtype == DType::kBF16 ? bf16(value).bits : f16(value).bits;
 }
 
-// A GGUF of all formats, several in one group, with gate and up of 20 rows: no multiple of 8.
+// A GGUF of many formats, several in one group, with gate and up of 20 rows: no multiple of 8.
 inline fs::path write_mixed_gguf(const TempDir& dir) {
   GgufWriter writer;
   writer.text("general.architecture", "llama")

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -223,6 +224,45 @@ TEST(Formats, q6_k_values_survive_both_ways) {
   q6_k_set_values(q, block);
   q6_k_values(block, back);
   EXPECT_EQ(std::memcmp(q, back, sizeof(q)), 0);
+}
+
+TEST(Formats, k_scales_survive_both_ways) {
+  std::mt19937 generator(5);
+  for (int trial = 0; trial < 20; ++trial) {
+    KScales scales;
+    for (uint8_t& scale : scales.scale) scale = static_cast<uint8_t>(generator() % 64);
+    for (uint8_t& min : scales.min) min = static_cast<uint8_t>(generator() % 64);
+    uint8_t stored[12];
+    pack_k_scales(scales, stored);
+    const KScales back = unpack_k_scales(stored);
+    EXPECT_EQ(std::memcmp(&scales, &back, sizeof(scales)), 0) << trial;
+  }
+}
+
+// Less squared error than with the whole range of a run as 15 or 31 steps, in spite of scales and
+// minimums of six bits.
+TEST(Formats, k_search_beats_the_naive_scale) {
+  std::mt19937 generator(6);
+  std::normal_distribution<float> normal;
+  for (const auto& [format, top] : {std::pair(Format::kQ4_K, 15), std::pair(Format::kQ5_K, 31)}) {
+    double searched = 0, naive = 0;
+    std::vector<uint8_t> block(static_cast<size_t>(info(format).block_bytes));
+    for (int trial = 0; trial < 50; ++trial) {
+      float values[256], back[256];
+      for (float& value : values) value = normal(generator);
+      info(format).pack(values, block.data());
+      info(format).unpack(block.data(), back);
+      for (int run = 0; run < 256; run += 32) {
+        const auto [low, high] = std::minmax_element(values + run, values + run + 32);
+        const double step = (double{*high} - *low) / top;
+        for (int i = run; i < run + 32; ++i) {
+          naive += std::pow(values[i] - *low - std::nearbyint((values[i] - *low) / step) * step, 2);
+          searched += std::pow(values[i] - back[i], 2);
+        }
+      }
+    }
+    EXPECT_LT(searched, 0.97 * naive) << info(format).name << ": " << searched << ", " << naive;
+  }
 }
 
 // A seventh less squared error than with the naive scale extreme / 31: what the search is for (one
