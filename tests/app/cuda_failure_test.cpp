@@ -59,7 +59,7 @@ class CudaFailure : public engine::CudaEngine {
     if (health() != 503) return 6;
     if (ask(/*stream=*/false).status != 503) return 7;
 
-    const Memory memory;
+    Memory memory;
     SignalWaiter signals({});
     const Result<int> code =
         serve_until_stopped(*engine, server, memory, signals, std::chrono::seconds(60));

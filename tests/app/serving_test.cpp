@@ -62,7 +62,7 @@ class ServingTest : public server::testing::ServerTest {
   }
 
   std::unique_ptr<engine::Engine> served_engine_;
-  const Memory memory_;
+  Memory memory_;
 };
 
 class ServingFault : public ServingTest, public testing::WithParamInterface<Fault> {};
