@@ -154,9 +154,9 @@ def padding(size):
     return bytes(-size % ALIGNMENT)
 
 
-def write(config, path):
+def write(config, name, path):
     listed = list(tensors(config))
-    head = metadata(config, path.stem)
+    head = metadata(config, name)
     infos, end = bytearray(), 0
     for name, dims, kind in listed:
         infos += Metadata.text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, end)
@@ -191,7 +191,7 @@ def main():
     if config["model_type"] != "llama":
         sys.exit(f"{args.config}/config.json is of model_type {config['model_type']}; this script writes llama files")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write(config, args.out)
+    write(config, args.config.resolve().name, args.out)
 
 
 if __name__ == "__main__":
