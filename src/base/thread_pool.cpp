@@ -1,10 +1,12 @@
 // The fork-join pool. Pieces are claimed by a compare-and-swap on the number that is left, so a
-// worker that sleeps or was descheduled before it claimed anything is never waited for.
+// worker that sleeps or was descheduled before it claimed anything is never waited for; CoreShare
+// keeps one from being descheduled after.
 #include "base/thread_pool.h"
 
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,16 +18,12 @@
 #include "base/cgroup.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/core_share.h"
 
 namespace donar {
 namespace {
 
 constexpr std::chrono::microseconds kSpin{50};
-// A wait for other threads' last pieces beyond this means that a core is taken by somebody else.
-constexpr std::chrono::milliseconds kSlowWait{1};
-constexpr std::chrono::milliseconds kSlowWaitMemory{50};
-constexpr std::chrono::milliseconds kFirstSolo{20};
-constexpr std::chrono::milliseconds kLongestSolo{500};
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -35,14 +33,14 @@ void pause_cpu() {
 #endif
 }
 
-template <class T>
-void futex_wait(std::atomic<T>& word, T expected) {
-  static_assert(sizeof(std::atomic<T>) == 4);
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+using FutexWord = std::atomic<uint32_t>;
+static_assert(sizeof(FutexWord) == 4);
+
+void futex_wait(FutexWord& word, uint32_t expected, const timespec* timeout = nullptr) {
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, timeout, nullptr, 0);
 }
 
-template <class T>
-void futex_wake(std::atomic<T>& word, int count) {
+void futex_wake(FutexWord& word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
@@ -69,38 +67,36 @@ struct ThreadPool::State {
   uint32_t num_chunks = 0;
   const FunctionRef<void(int64_t, int64_t)>* body = nullptr;
 
-  alignas(64) std::atomic<uint32_t> unclaimed{0};   // pieces that nobody has taken
-  alignas(64) std::atomic<uint32_t> unfinished{0};  // pieces that are not done
+  alignas(64) FutexWord unclaimed{0};   // pieces that nobody has taken
+  alignas(64) FutexWord unfinished{0};  // pieces that are not done
   std::atomic<uint32_t> caller_sleeps{0};
-  alignas(64) std::atomic<uint32_t> epoch{0};  // one more per job; what idle workers watch
+  alignas(64) FutexWord epoch{0};  // one more per job; what idle workers watch
   std::atomic<uint32_t> sleepers{0};
-  std::atomic<bool> stop{false};
-
-  // Caller only: back off to one thread while a core is taken.
-  TimePoint last_slow_wait{};
-  TimePoint solo_until{};
-  std::chrono::milliseconds solo_length{0};
-  bool solo = false;
+  FutexWord stop{0};
 
   std::vector<std::thread> workers;
 
-  void run_pieces() {
+  // Claims and runs a piece; false if there was none.
+  bool run_piece() {
     uint32_t left = unclaimed.load(std::memory_order_acquire);
-    while (left > 0) {
+    do {
+      if (left == 0) return false;
       // A success is a claim on the job that is current, even if `left` was read from an earlier
       // one.
-      if (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
-      const int64_t begin = static_cast<int64_t>(num_chunks - left) * chunk;
-      (*body)(begin, std::min(begin + chunk, count));
-      if (unfinished.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
-          caller_sleeps.load(std::memory_order_seq_cst) != 0) {
-        futex_wake(unfinished, 1);
-      }
-      left = unclaimed.load(std::memory_order_acquire);
+    } while (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel));
+    const int64_t begin = static_cast<int64_t>(num_chunks - left) * chunk;
+    (*body)(begin, std::min(begin + chunk, count));
+    if (unfinished.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
+        caller_sleeps.load(std::memory_order_seq_cst) != 0) {
+      futex_wake(unfinished, 1);
     }
+    return true;
   }
 
   void work() {
+    CoreShare share;
+    const auto woke = [&] { share.wake(this_thread_time()); };
+    woke();
     uint32_t seen = 0;
     while (true) {
       const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
@@ -108,12 +104,30 @@ struct ThreadPool::State {
         sleepers.fetch_add(1, std::memory_order_seq_cst);
         while (epoch.load(std::memory_order_seq_cst) == seen) futex_wait(epoch, seen);
         sleepers.fetch_sub(1, std::memory_order_seq_cst);
+        woke();
       }
       // In this order: the change that says stop must not be taken for one that was seen.
       seen = epoch.load(std::memory_order_acquire);
-      if (stop.load(std::memory_order_acquire)) return;
-      run_pieces();
+      if (stop.load(std::memory_order_acquire) != 0) return;
+      for (bool more = true; more;) {
+        // The clock is read after every piece only where it matters: a piece may last a
+        // microsecond.
+        do more = run_piece();
+        while (more && !share.shares());
+        if (!share.due(Clock::now())) continue;
+        const Clock::duration rest = share.check(this_thread_time());
+        if (rest == Clock::duration::zero()) continue;
+        sleep_unless_stopped(rest);
+        woke();
+        more = true;
+      }
     }
+  }
+
+  // Not woken by jobs: others run them.
+  void sleep_unless_stopped(Clock::duration length) {
+    const timespec timeout{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(length).count()};
+    futex_wait(stop, 0, &timeout);
   }
 
   void announce(uint32_t wanted) {
@@ -123,26 +137,12 @@ struct ThreadPool::State {
 
   void wait_for_others() {
     const auto done = [&] { return unfinished.load(std::memory_order_acquire) == 0; };
-    if (done()) return;
-    const TimePoint begin = Clock::now();
-    if (spin_until(done)) return;
+    if (done() || spin_until(done)) return;
     caller_sleeps.store(1, std::memory_order_seq_cst);
     for (uint32_t left; (left = unfinished.load(std::memory_order_seq_cst)) != 0;) {
       futex_wait(unfinished, left);
     }
     caller_sleeps.store(0, std::memory_order_relaxed);
-    const TimePoint now = Clock::now();
-    if (now - begin > kSlowWait) note_slow_wait(now);
-  }
-
-  void note_slow_wait(TimePoint now) {
-    if (now - last_slow_wait < kSlowWaitMemory) {
-      const bool again = now - solo_until < kSlowWaitMemory;
-      solo_length = again ? std::min(solo_length * 2, kLongestSolo) : kFirstSolo;
-      solo_until = now + solo_length;
-      solo = true;
-    }
-    last_slow_wait = now;
   }
 };
 
@@ -154,7 +154,8 @@ ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop.store(true, std::memory_order_release);
+  state_->stop.store(1, std::memory_order_release);
+  futex_wake(state_->stop, num_threads());
   state_->announce(static_cast<uint32_t>(state_->workers.size()));
   for (std::thread& worker : state_->workers) worker.join();
 }
@@ -168,8 +169,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t chunk,
   chunk = std::max<int64_t>(chunk, 1);
   const int64_t num_chunks = (count + chunk - 1) / chunk;
   DONAR_CHECK(num_chunks <= INT32_MAX, "{} pieces", num_chunks);
-  if (state.solo && Clock::now() >= state.solo_until) state.solo = false;
-  if (num_chunks == 1 || state.workers.empty() || state.solo) {
+  if (num_chunks == 1 || state.workers.empty()) {
     for (int64_t begin = 0; begin < count; begin += chunk) {
       body(begin, std::min(begin + chunk, count));
     }
@@ -182,7 +182,8 @@ void ThreadPool::parallel_for(int64_t count, int64_t chunk,
   state.unfinished.store(state.num_chunks, std::memory_order_relaxed);
   state.unclaimed.store(state.num_chunks, std::memory_order_release);
   state.announce(state.num_chunks - 1);
-  state.run_pieces();
+  while (state.run_piece()) {
+  }
   state.wait_for_others();
 }
 

@@ -1,6 +1,6 @@
 // A fork-join pool for the CPU device. The caller takes part, so a pool of one runs everything
 // inline. Workers spin up to 50 us for the next job and then sleep, since a decode step forks
-// hundreds of times.
+// hundreds of times. A worker whose core is taken by another program steps aside (core_share.h).
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,16 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <set>
 #include <thread>
 #include <vector>
+
+#include "base/clock.h"
 
 namespace donar {
 namespace {
@@ -92,35 +96,120 @@ TEST(ThreadPool, two_pools_that_share_the_cores_both_finish) {
   other.join();
 }
 
-// A worker that is slow again and again (as if its core were taken): the caller goes on alone, and
-// comes back to the pool later.
-TEST(ThreadPool, goes_on_alone_while_waits_are_long) {
-  ThreadPool pool(2);
-  const std::thread::id caller = std::this_thread::get_id();
-  bool alone = false;
-  for (int round = 0; round < 500 && !alone; ++round) {
-    std::atomic<int> others{0};
-    pool.parallel_for(2, 1, [&](int64_t, int64_t) {
+// Keeps one CPU busy.
+class Hog {
+ public:
+  explicit Hog(int cpu)
+      : thread_([this, cpu] {
+          pin_this_thread(cpu);
+          while (!stop_.load(std::memory_order_relaxed)) {
+          }
+        }) {}
+  ~Hog() {
+    stop_ = true;
+    thread_.join();
+  }
+
+  static void pin_this_thread(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+std::vector<int> allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+void spin_for(std::chrono::microseconds length) {
+  const Clock::time_point end = Clock::now() + length;
+  while (Clock::now() < end) {
+  }
+}
+
+// A pool of two: the caller on one CPU, its worker on another.
+class PinnedPool {
+ public:
+  PinnedPool(int caller_cpu, int worker_cpu, int worker_policy) {
+    Hog::pin_this_thread(caller_cpu);
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<bool> pinned{false};
+    pool_.parallel_for(2, 1, [&](int64_t, int64_t) {
       if (std::this_thread::get_id() != caller) {
-        others.fetch_add(1);
-        std::this_thread::sleep_for(std::chrono::milliseconds(3));
-      } else {
-        std::this_thread::sleep_for(std::chrono::microseconds(200));
+        Hog::pin_this_thread(worker_cpu);
+        const sched_param priority{};
+        sched_setscheduler(0, worker_policy, &priority);
+        pinned = true;
       }
+      while (!pinned) std::this_thread::yield();
     });
-    alone = round > 0 && others.load() == 0;
   }
-  EXPECT_TRUE(alone);
-  bool together = false;
-  for (int round = 0; round < 2000 && !together; ++round) {
-    std::atomic<int> others{0};
-    pool.parallel_for(2, 1, [&](int64_t, int64_t) {
-      if (std::this_thread::get_id() != caller) others.fetch_add(1);
-      std::this_thread::sleep_for(std::chrono::microseconds(500));
-    });
-    together = others.load() > 0;
+  ThreadPool& operator*() { return pool_; }
+
+ private:
+  ThreadPool pool_{2};
+};
+
+// The affinity that a test changed comes back.
+class ThreadPoolOnTakenCores : public testing::Test {
+ protected:
+  void SetUp() override {
+    sched_getaffinity(0, sizeof(before_), &before_);
+    cpus_ = allowed_cpus();
+    if (cpus_.size() < 2) GTEST_SKIP() << "one CPU";
   }
-  EXPECT_TRUE(together);
+  void TearDown() override { sched_setaffinity(0, sizeof(before_), &before_); }
+
+  cpu_set_t before_{};
+  std::vector<int> cpus_;
+};
+
+// The worker gets next to nothing of its CPU, so that jobs end long before it has woken up.
+TEST_F(ThreadPoolOnTakenCores, a_worker_that_has_not_started_is_not_waited_for) {
+  PinnedPool pool(cpus_[0], cpus_[1], SCHED_IDLE);
+  const Hog hog(cpus_[1]);
+  std::vector<Clock::duration> times;
+  for (int round = 0; round < 100; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the worker falls asleep
+    const Clock::time_point begin = Clock::now();
+    (*pool).parallel_for(6, 1, [](int64_t, int64_t) { spin_for(std::chrono::microseconds(5)); });
+    times.push_back(Clock::now() - begin);
+  }
+  std::sort(times.begin(), times.end());
+  EXPECT_LT(times[times.size() / 2], std::chrono::milliseconds(2));
+}
+
+// Whatever the worker can add, jobs are not slower than without it; a time slice of the other
+// program (3 to 4 ms) in every few jobs would make them ten times as slow.
+TEST_F(ThreadPoolOnTakenCores, a_taken_core_costs_little_more_than_that_core) {
+  const auto jobs_in_300_ms = [](ThreadPool& pool) {
+    int jobs = 0;
+    const Clock::time_point end = Clock::now() + std::chrono::milliseconds(300);
+    for (; Clock::now() < end; ++jobs)
+      pool.parallel_for(10, 1, [](int64_t, int64_t) { spin_for(std::chrono::microseconds(10)); });
+    return jobs;
+  };
+  PinnedPool pool(cpus_[0], cpus_[1], SCHED_OTHER);
+  ThreadPool alone(1);
+  const Hog hog(cpus_[1]);
+  double best = 0;  // of three: others may run on these CPUs as well
+  for (int round = 0; round < 3; ++round) {
+    const double without = jobs_in_300_ms(alone);
+    best = std::max(best, jobs_in_300_ms(*pool) / without);
+  }
+  EXPECT_GT(best, 0.8);
 }
 
 TEST(ThreadPool, starts_and_stops_many_times) {
