@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "base/check.h"
-#include "ops/linear_plan.h"
 
 namespace donar::ops {
 namespace {
@@ -55,83 +54,71 @@ void check(const AttentionPlanLimits& limits) {
               limits.kv_heads, limits.head_dim, limits.num_sms);
 }
 
-int64_t last_key(const AttentionItem& item) {
-  return std::min(int64_t{item.split + 1} * item.chunk, int64_t{item.position} + item.num_rows);
+int64_t num_splits(const AttentionItem& task) {
+  return ceil_div(int64_t{task.position} + task.num_rows, task.chunk);
 }
 int64_t num_keys(const AttentionItem& item) {
-  return last_key(item) - int64_t{item.split} * item.chunk;
+  const int64_t end = int64_t{item.split + item.run} * item.chunk;
+  return std::min(end, int64_t{item.position} + item.num_rows) - int64_t{item.split} * item.chunk;
 }
 
-void sort_by_keys(AttentionItem* begin, AttentionItem* end) {
-  std::sort(begin, end, [](const AttentionItem& a, const AttentionItem& b) {
-    const int64_t keys_a = num_keys(a), keys_b = num_keys(b);
-    return keys_a != keys_b ? keys_a > keys_b : a.row_begin < b.row_begin;
-  });
-}
-
-// Tasks (rows with num_splits set) into one item a split: whole splits first, longest first, then
-// the tails.
+// Tasks (rows with chunk and run set) into one item a run of splits, longest first.
 int32_t expand(std::vector<AttentionItem>& tasks, int64_t partial, int64_t partial_end,
                AttentionItem* items) {
-  std::sort(tasks.begin(), tasks.end(), [](const AttentionItem& a, const AttentionItem& b) {
-    return a.chunk != b.chunk ? a.chunk > b.chunk : a.row_begin < b.row_begin;
-  });
   int32_t count = 0;
   for (AttentionItem& task : tasks) {
-    task.partial = 0;
-    if (task.num_splits == 1) continue;
-    task.partial = static_cast<int32_t>(partial);
-    partial += int64_t{task.num_splits} * task.num_rows;
-    for (task.split = 0; task.split < task.num_splits - 1; ++task.split) items[count++] = task;
+    const int64_t splits = num_splits(task);
+    if (splits > task.run) {
+      task.partial = static_cast<int32_t>(partial);
+      partial += splits * task.num_rows;
+    }
+    for (task.split = 0; task.split < splits; task.split += task.run) items[count++] = task;
   }
   DONAR_CHECK(partial <= partial_end, "{} partial rows, room for {}", partial, partial_end);
-  const int32_t tails = count;
-  for (AttentionItem& task : tasks) {
-    task.split = task.num_splits - 1;
-    items[count++] = task;
-  }
-  sort_by_keys(items + tails, items + count);
+  std::sort(items, items + count, [](const AttentionItem& a, const AttentionItem& b) {
+    const int64_t keys_a = num_keys(a), keys_b = num_keys(b);
+    if (keys_a != keys_b) return keys_a > keys_b;
+    return a.row_begin != b.row_begin ? a.row_begin < b.row_begin : a.split < b.split;
+  });
   return count;
 }
 
-// Cuts a decode-like sequence into tasks of rows that share a chunk of at least `floor` keys.
+// Cuts a decode-like sequence into tasks of rows that share a chunk, and those into runs of about
+// `run_keys` keys.
 void add_decode_tasks(const AttentionPlanLimits& limits, int sequence, int32_t begin, int32_t end,
-                      int32_t position, int floor, std::vector<AttentionItem>& tasks) {
+                      int32_t position, int64_t run_keys, std::vector<AttentionItem>& tasks) {
   const int max_rows = decode_item_rows(limits);
-  const auto chunk_of = [&](int64_t length) {
-    return std::max(attention_chunk(limits, length), floor);
-  };
   for (int32_t row = begin; row < end;) {
     AttentionItem task{};
     task.sequence = sequence;
     task.row_begin = row;
     task.position = position + (row - begin);
-    task.chunk = chunk_of(int64_t{task.position} + 1);
+    task.chunk = attention_chunk(limits, int64_t{task.position} + 1);
     int rows = 1;
     while (rows < max_rows && row + rows < end &&
-           chunk_of(int64_t{task.position} + rows + 1) == task.chunk)
+           attention_chunk(limits, int64_t{task.position} + rows + 1) == task.chunk)
       ++rows;
     task.num_rows = rows;
-    task.num_splits = static_cast<int32_t>(ceil_div(int64_t{task.position} + rows, task.chunk));
+    const int64_t keys = int64_t{task.position} + rows;
+    const int64_t runs = std::max<int64_t>((keys + run_keys / 2) / run_keys, 1);
+    task.run = static_cast<int32_t>(ceil_div(num_splits(task), runs));
     tasks.push_back(task);
     row += rows;
   }
 }
 
-// What a step of many rows adds to the rule of attention_chunk: a unit need not be smaller than
-// half of what an SM reads in all. Each one that is split costs a merge through memory, which with
-// 256 sequences of 577 keys is a third of the time. Fewer rows keep their bits instead.
-int smallest_chunk_of_step(const AttentionPlanLimits& limits, std::span<const int32_t> query_start,
-                           std::span<const int32_t> positions) {
-  if (limits.batch_invariant || query_start.back() <= kDecodeRows) return 0;
+// Keys of a run: half of what each SM reads in this step. Results of several runs meet in memory,
+// which costs as much time as reading some hundred keys; two units on each SM balance well, since
+// one that is left alone reads faster.
+int64_t decode_run_keys(const AttentionPlanLimits& limits, std::span<const int32_t> query_start,
+                        std::span<const int32_t> positions) {
   int64_t keys = 0;
   for (size_t s = 0; s + 1 < query_start.size(); ++s) {
     const int32_t begin = query_start[s], end = query_start[s + 1];
     if (begin < end && end - begin <= kAttentionDecodeRows)
       keys += positions[static_cast<size_t>(end) - 1] + 1;
   }
-  const int64_t share = ceil_div(keys * limits.kv_heads, int64_t{2} * limits.num_sms);
-  return static_cast<int>(round_up(share, int64_t{kAttentionChunkMultiple}));
+  return std::max<int64_t>(keys * limits.kv_heads / (int64_t{2} * limits.num_sms), 1);
 }
 
 int32_t plan_prefill(const AttentionPlanLimits& limits, std::vector<AttentionItem>& tasks,
@@ -150,7 +137,7 @@ int32_t plan_prefill(const AttentionPlanLimits& limits, std::vector<AttentionIte
   }
   for (AttentionItem& task : tasks) {
     task.chunk = static_cast<int32_t>(chunk);
-    task.num_splits = static_cast<int32_t>(ceil_div(int64_t{task.position} + task.num_rows, chunk));
+    task.run = 1;
   }
   const int64_t first = decode_rows_limit(limits) * max_decode_splits(limits);
   return expand(tasks, first, first + max_split_prefill_items(limits) * prefill_item_rows(limits),
@@ -205,7 +192,7 @@ AttentionItemCounts plan_attention(const AttentionPlanLimits& limits,
                   std::ssize(query_start) - 1 <= limits.max_sequences,
               "{} rows of {}, {} positions, {} sequences of {}", rows, limits.max_rows,
               positions.size(), query_start.size() - 1, limits.max_sequences);
-  const int floor = smallest_chunk_of_step(limits, query_start, positions);
+  const int64_t run_keys = decode_run_keys(limits, query_start, positions);
   std::vector<AttentionItem> decode_tasks, prefill_tasks;
   int64_t decode_rows = 0;
   for (int s = 0; s + 1 < std::ssize(query_start); ++s) {
@@ -222,7 +209,7 @@ AttentionItemCounts plan_attention(const AttentionPlanLimits& limits,
     if ((end - begin <= kAttentionDecodeRows || limits.batch_invariant) &&
         decode_rows + (end - begin) <= decode_rows_limit(limits)) {
       decode_rows += end - begin;
-      add_decode_tasks(limits, s, begin, end, position, floor, decode_tasks);
+      add_decode_tasks(limits, s, begin, end, position, run_keys, decode_tasks);
       continue;
     }
     DONAR_CHECK(allow_prefill, "sequence {} brings {} rows after {}, of {}, to a decode step", s,

@@ -8,18 +8,20 @@
 
 namespace donar::ops {
 
-// Rows of one sequence x keys of one split; every kv head is a unit of work of its own.
+// Rows of one sequence x keys of a run of splits; every kv head is a unit of work of its own.
 // Row r of the item (0 <= r < num_rows) is row `row_begin + r` of the step, at position
-// `position + r`. Split i covers keys [i * chunk, (i + 1) * chunk) as far as rows see them.
+// `position + r`. Split i covers keys [i * chunk, (i + 1) * chunk) as far as rows see them. Splits
+// have a softmax each and are merged in order, whoever has done them: a row's bits depend on the
+// chunk and not on the run.
 struct AttentionItem {
-  int32_t sequence;    // row of the block tables
-  int32_t row_begin;   // first row in the step
-  int32_t num_rows;    // >= 1
-  int32_t position;    // of the first row
-  int32_t split;       // this item's keys begin at split * chunk
-  int32_t num_splits;  // of these rows: ceil((position + num_rows) / chunk)
-  int32_t chunk;       // keys of a split, a multiple of kAttentionChunkMultiple
-  int32_t partial;     // partial result of (split s, row r): partial + s * num_rows + r
+  int32_t sequence;   // row of the block tables
+  int32_t row_begin;  // first row in the step
+  int32_t num_rows;   // >= 1
+  int32_t position;   // of the first row
+  int32_t split;      // this item's keys begin at split * chunk, a multiple of run * chunk
+  int32_t run;        // and end run splits on, or with the last key
+  int32_t chunk;      // keys of a split, a multiple of kAttentionChunkMultiple
+  int32_t partial;    // partial result of (split s, row r): partial + s * num_rows + r
 };
 static_assert(sizeof(AttentionItem) == 32);
 
@@ -27,7 +29,7 @@ static_assert(sizeof(AttentionItem) == 32);
 // what they take together.
 inline constexpr int kAttentionChunkMultiple = 128;
 // A sequence with up to this many rows in a step is decode-like: its rows' results are bitwise
-// those of the same rows alone in steps of up to kDecodeRows rows, and in all with batch_invariant.
+// those of the same rows alone.
 inline constexpr int kAttentionDecodeRows = 16;
 // Query rows x query heads of one kv head that one CTA works on.
 inline constexpr int kAttentionDecodeTile = 16;

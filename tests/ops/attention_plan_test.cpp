@@ -56,6 +56,10 @@ uint64_t partial_rows(const AttentionPlanLimits& limits) {
          (static_cast<uint64_t>(limits.q_heads * limits.head_dim) * sizeof(float));
 }
 
+int num_splits(const AttentionItem& item) {
+  return (item.position + item.num_rows + item.chunk - 1) / item.chunk;
+}
+
 // Every row of every sequence is in one task, every split of a task is there once, and no two
 // partial results share a place.
 void expect_complete(const AttentionPlanLimits& limits, const std::vector<Sequence>& sequences,
@@ -78,15 +82,19 @@ void expect_complete(const AttentionPlanLimits& limits, const std::vector<Sequen
       ASSERT_LE(offset + item.num_rows, s.rows);
       EXPECT_EQ(item.position, s.computed + offset);
       EXPECT_EQ(item.chunk % kAttentionChunkMultiple, 0);
-      EXPECT_EQ(item.num_splits, (item.position + item.num_rows + item.chunk - 1) / item.chunk);
-      ASSERT_LT(item.split, item.num_splits);
+      ASSERT_GE(item.run, 1);
+      ASSERT_EQ(item.split % item.run, 0);
+      const int splits = num_splits(item);
+      ASSERT_LT(item.split, splits);
       for (int r = 0; r < item.num_rows; ++r) {
-        splits_of_row[item.row_begin + r].push_back(item.split);
-        expected_splits[item.row_begin + r] = item.num_splits;
-        if (item.num_splits == 1) continue;
-        const auto slot = static_cast<size_t>(item.partial + item.split * item.num_rows + r);
-        ASSERT_LT(slot, partial_uses.size());
-        EXPECT_EQ(partial_uses[slot]++, 0) << "slot " << slot;
+        expected_splits[item.row_begin + r] = splits;
+        for (int split = item.split; split < std::min(item.split + item.run, splits); ++split) {
+          splits_of_row[item.row_begin + r].push_back(split);
+          if (splits <= item.run) continue;
+          const auto slot = static_cast<size_t>(item.partial + split * item.num_rows + r);
+          ASSERT_LT(slot, partial_uses.size());
+          EXPECT_EQ(partial_uses[slot]++, 0) << "slot " << slot;
+        }
       }
     }
   }
@@ -99,7 +107,7 @@ void expect_complete(const AttentionPlanLimits& limits, const std::vector<Sequen
 }
 
 int keys(const AttentionItem& item) {
-  return std::min((item.split + 1) * item.chunk, item.position + item.num_rows) -
+  return std::min((item.split + item.run) * item.chunk, item.position + item.num_rows) -
          item.split * item.chunk;
 }
 
@@ -139,19 +147,19 @@ TEST(AttentionPlan, a_decode_row_is_split_by_its_own_length) {
       int found = 0;
       for (const AttentionItem& item : together.decode) {
         if (item.row_begin != 1) continue;
-        ++found;
+        found += std::min(item.run, num_splits(item) - item.split);
         EXPECT_EQ(item.chunk, alone.decode.front().chunk) << length;
       }
-      EXPECT_GE(found, static_cast<int>(alone.decode.size()));
+      EXPECT_GE(found, num_splits(alone.decode.front()));
       // Any further split holds only keys that row 1 does not see.
-      EXPECT_LE(found, static_cast<int>(alone.decode.size()) + 1);
+      EXPECT_LE(found, num_splits(alone.decode.front()) + 1);
     }
   }
 }
 
-// Splits of many short sequences would only have to be merged again; a long one among them is still
-// shared out. Steps whose rows keep their bits, and batch-invariant ones, are not touched.
-TEST(AttentionPlan, a_step_of_many_rows_is_split_by_what_an_sm_reads) {
+// Where there are sequences enough, splits of one share an item, and only a long one among them is
+// shared out. The chunk stays that of the length, and with it the bits of the result.
+TEST(AttentionPlan, sequences_that_occupy_the_device_are_not_shared_out) {
   AttentionPlanLimits limits = limits_of(32, 8);
   limits.max_sequences = 256;
   std::vector<Sequence> sequences(255, Sequence{576, 1});
@@ -159,25 +167,20 @@ TEST(AttentionPlan, a_step_of_many_rows_is_split_by_what_an_sm_reads) {
   const Planned many = plan(limits, sequences);
   expect_complete(limits, sequences, many);
   const int64_t share = (int64_t{255} * 577 + 20001) * 8 / 132;
-  int64_t splits_of_long = 0;
+  int items_of_long = 0;
   for (const AttentionItem& item : many.decode) {
-    EXPECT_LE(keys(item), share / 2 + kAttentionChunkMultiple);
+    EXPECT_LE(keys(item), share * 3 / 4 + item.chunk);
+    EXPECT_EQ(item.chunk, attention_chunk(limits, item.position + 1));
     if (item.sequence == 255) {
-      ++splits_of_long;
+      ++items_of_long;
     } else {
-      EXPECT_EQ(item.num_splits, 1);
+      EXPECT_GE(item.run, num_splits(item));
     }
   }
-  EXPECT_GE(splits_of_long, 3);
+  EXPECT_GE(items_of_long, 3);
 
-  sequences.resize(64);
-  for (const AttentionItem& item : plan(limits, sequences).decode)
-    EXPECT_EQ(item.chunk, attention_chunk(limits, 577));
-  sequences.resize(65, Sequence{576, 1});
-  EXPECT_EQ(plan(limits, sequences).decode.size(), 65u);
-  limits.batch_invariant = true;
-  for (const AttentionItem& item : plan(limits, sequences).decode)
-    EXPECT_EQ(item.chunk, attention_chunk(limits, 577));
+  EXPECT_EQ(plan(limits, {{576, 1}}).decode.size(), 3u);  // alone: as many SMs as there are splits
+  EXPECT_EQ(plan(limits, {{576, 1}, {576, 1}}).decode.size(), 6u);
 }
 
 TEST(AttentionPlan, rows_on_both_sides_of_a_new_chunk_are_separate_items) {

@@ -1,7 +1,8 @@
 // Attention of decode and verification rows: few query rows, many keys, bound by reading the cache.
-// A unit's keys are dealt to 8 warps block by block (at absolute positions); each has its own
-// online softmax over its blocks, and at the end of the unit the warps' sums are merged in warp
-// order. No warp waits for another while keys stream in.
+// The keys of a split are dealt to 8 warps block by block (at absolute positions); each has its own
+// online softmax over its blocks, and at the end of the split the warps' sums are merged in warp
+// order. No warp waits for another while keys stream in. A unit that has every split of its rows
+// merges those at once; others leave them to the last of the units that share the rows.
 #include "ops/cuda/paged_attention_loader.cuh"
 #include "ops/cuda/paged_attention_softmax.cuh"
 
@@ -19,12 +20,17 @@ struct DecodeConfig {
   static constexpr int kStageKeys = kCacheBlockTokens;
   static constexpr int kWarps = kDims <= 128 ? 8 : 4;
   static constexpr int kStageReaders = 1;
+  static constexpr bool kQueriesInRegisters = kDims <= 128;
+  static constexpr int kMaxStages = kDims <= 64 ? 48 : 24;
+  static constexpr int kAlignment = 128;
   // Merging warps, kMergeRows rows at a time; rows 8 floats apart in banks.
-  static constexpr int kMergeRows = 4;
+  static constexpr int kMergeRows = kDims <= 128 ? 4 : 2;
   static constexpr int kMergeStride = kDims + 8;  // floats
   static constexpr uint32_t kMergeBytes = kWarps * kMergeRows * kMergeStride * 4;
   static constexpr uint32_t kSumsBytes = kWarps * kTile * sizeof(SoftmaxSums);
-  static constexpr uint32_t kScratchBytes = kMergeBytes + kSumsBytes + 16;
+  // Of the splits so far: sums, read from one half and written to the other, and values.
+  static constexpr uint32_t kMergedBytes = 2 * kTile * sizeof(SoftmaxSums) + kTile * kDims * 4;
+  static constexpr uint32_t kScratchBytes = kMergeBytes + kSumsBytes + kMergedBytes + 16;
   static_assert(kAttentionChunkMultiple % (kWarps * kStageKeys) == 0,
                 "a block has the same warp whatever the split");
 };
@@ -33,7 +39,7 @@ struct DecodeConfig {
 // suffice.
 template <class C>
 struct Queries {
-  static constexpr bool kInRegisters = C::kDims <= 128;
+  static constexpr bool kInRegisters = C::kQueriesInRegisters;
   uint32_t fragments[kInRegisters ? C::kDims / 16 : 1][4];
   uint32_t address;
 
@@ -115,16 +121,18 @@ __device__ __forceinline__ void attend_block(const Queries<C>& q, uint32_t stage
   }
 }
 
-// Adds up the warps' sums of a unit and stores its rows, or its part of them.
+// Adds up the warps' sums of a split: the unit's rows if that was the last, or its part of them.
 template <class C>
-__device__ __forceinline__ void finish_unit(const PagedAttentionParams& params,
-                                            const AttentionUnit& unit, uint8_t* scratch,
-                                            const SoftmaxSums (&sums)[2],
-                                            const float (&o)[C::kDims / 8][4]) {
+__device__ __forceinline__ void finish_split(const PagedAttentionParams& params,
+                                             const AttentionUnit& unit, int split, bool last,
+                                             uint8_t* scratch, const SoftmaxSums (&sums)[2],
+                                             const float (&o)[C::kDims / 8][4]) {
   constexpr int kThreads = C::kWarps * 32;
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   float* merge = reinterpret_cast<float*>(scratch);
   auto* warp_sums = reinterpret_cast<float2*>(scratch + C::kMergeBytes);  // [warps][kTile]
+  auto* merged_sums = reinterpret_cast<SoftmaxSums*>(scratch + C::kMergeBytes + C::kSumsBytes);
+  auto* merged_values = reinterpret_cast<float2*>(merged_sums + 2 * C::kTile);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float weights = row_weights(sums[r].weights);
@@ -143,44 +151,43 @@ __device__ __forceinline__ void finish_unit(const PagedAttentionParams& params,
     }
     named_barrier_sync(kComputeBarrier, kThreads);
     for (int i = thread; i < C::kMergeRows * (C::kDims / 2); i += kThreads) {
-      const int m = i / (C::kDims / 2), d = i % (C::kDims / 2) * 2;
-      if (first + m >= rows || d >= params.head_dim) continue;
+      const int m = first + i / (C::kDims / 2), d = i % (C::kDims / 2) * 2;
+      if (m >= rows || d >= params.head_dim) continue;
       float largest = -INFINITY;
 #pragma unroll
-      for (int w = 0; w < C::kWarps; ++w)
-        largest = fmaxf(largest, warp_sums[w * C::kTile + first + m].x);
+      for (int w = 0; w < C::kWarps; ++w) largest = fmaxf(largest, warp_sums[w * C::kTile + m].x);
       const float base = exponent_base(largest);
       float weights = 0.0f, low = 0.0f, high = 0.0f;
-#pragma unroll
+#pragma unroll 4
       for (int w = 0; w < C::kWarps; ++w) {
-        const float2 part = warp_sums[w * C::kTile + first + m];
-        const float2 value =
-            *reinterpret_cast<const float2*>(merge + (w * C::kMergeRows + m) * C::kMergeStride + d);
+        const float2 part = warp_sums[w * C::kTile + m];
+        const float2 value = *reinterpret_cast<const float2*>(
+            merge + (w * C::kMergeRows + m - first) * C::kMergeStride + d);
         const float weight = part_weight(part.x, base);
         weights = __fmaf_rn(weight, part.y, weights);
         low = __fmaf_rn(weight, value.x, low);
         high = __fmaf_rn(weight, value.y, high);
       }
-      const TileRow at = tile_row(params, unit, first + m);
-      if (unit.num_splits == 1) {
-        float inverse;
-        const float factor = single_split_factor(params, at.head, largest, weights, inverse);
-        store_pair(params, unit, at, d,
-                   pack2<typename C::T>(__fmul_rn(__fmul_rn(low, factor), inverse),
-                                        __fmul_rn(__fmul_rn(high, factor), inverse)));
-      } else {
-        const int64_t index = partial_index(params, unit, unit.split, at);
+      const TileRow at = tile_row(params, unit, m);
+      if (unit.num_units > 1) {
+        const int64_t index = partial_index(params, unit, split, at);
         *reinterpret_cast<float2*>(params.values + index * params.head_dim + d) = {low, high};
         if (d == 0) reinterpret_cast<float2*>(params.sums)[index] = {largest, weights};
+        continue;
+      }
+      const int half = split % 2 * C::kTile;
+      float2& mine = merged_values[m * (C::kDims / 2) + d / 2];
+      MergedSplits merged;
+      if (split != unit.split) merged = {merged_sums[half + m], mine.x, mine.y};
+      merged.add({largest, weights}, {low, high});
+      if (last) {
+        store_merged<typename C::T>(params, unit, at, d, merged);
+      } else {
+        mine = {merged.low, merged.high};
+        if (d == 0) merged_sums[C::kTile - half + m] = merged.sums;
       }
     }
-    // arrive_and_merge has a barrier of its own before anything is written again.
-    if (unit.num_splits == 1 || first + C::kMergeRows < rows)
-      named_barrier_sync(kComputeBarrier, kThreads);
-  }
-  if (unit.num_splits > 1) {
-    arrive_and_merge<C>(params, unit, shared_address(scratch + C::kMergeBytes + C::kSumsBytes),
-                        thread, kComputeBarrier);
+    named_barrier_sync(kComputeBarrier, kThreads);  // before anything is written again
   }
 }
 
@@ -189,41 +196,52 @@ __device__ __forceinline__ void compute(const PagedAttentionParams& params,
                                         const AttentionShared<C>& shape, uint8_t* memory) {
   using S = AttentionShared<C>;
   const uint32_t shared = shared_address(memory);
+  uint8_t* scratch = memory + shape.scratch();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const float scale_log2 = params.scale * kLog2E;
   RingCursor stage, slot;
   AttentionUnit unit;
   while (take_unit(shape, shared, slot, unit)) {
-    const Queries<C> q(shared + shape.queries() + slot.at * S::kQueryBytes);
-    const uint32_t queries_read = shared + shape.unit_empty() + slot.at * 8;
-    slot.advance(1, shape.num_slots);
-    if (Queries<C>::kInRegisters) {
-      __syncwarp();
-      if (lane == 0) barrier_arrive(queries_read);
-    }
-
     const VisibleKeys visible[2] = {visible_keys(params, unit, lane / 4),
                                     visible_keys(params, unit, lane / 4 + 8)};
-    SoftmaxSums sums[2];
-    float o[C::kDims / 8][4] = {};
     int block = unit.key_begin / kCacheBlockTokens;
-    const int end = (unit.key_end + kCacheBlockTokens - 1) / kCacheBlockTokens;
-    const int mine = block + ((warp - block) & (C::kWarps - 1));
-    for (int next = mine; next < end; next += C::kWarps) {
-      stage.advance(next - block, shape.num_stages);
-      block = next;
-      barrier_wait(shared + shape.full() + stage.at * 8, stage.parity);
-      attend_block<C>(q, shared + stage.at * S::kStageBytes, block * kCacheBlockTokens, visible,
-                      scale_log2, sums, o);
-      __syncwarp();
-      if (lane == 0) barrier_arrive(shared + shape.empty() + stage.at * 8);
+    int split = unit.split;
+    for (bool last = false; !last; ++split) {
+      const int chunk_end =
+          min((block * kCacheBlockTokens / unit.chunk + 1) * unit.chunk, unit.key_end);
+      last = chunk_end == unit.key_end;
+      // Read again for each split: they must not take registers from the merge.
+      const Queries<C> q(shared + shape.queries() + slot.at * S::kQueryBytes);
+      if (last && Queries<C>::kInRegisters) {
+        __syncwarp();
+        if (lane == 0) barrier_arrive(shared + shape.unit_empty() + slot.at * 8);
+      }
+      SoftmaxSums sums[2];
+      float o[C::kDims / 8][4] = {};
+      const int end = (chunk_end + kCacheBlockTokens - 1) / kCacheBlockTokens;
+      const int mine = block + ((warp - block) & (C::kWarps - 1));
+      for (int next = mine; next < end; next += C::kWarps) {
+        stage.advance(next - block, shape.num_stages);
+        block = next;
+        barrier_wait(shared + shape.full() + stage.at * 8, stage.parity);
+        attend_block<C>(q, shared + stage.at * S::kStageBytes, block * kCacheBlockTokens, visible,
+                        scale_log2, sums, o);
+        __syncwarp();
+        if (lane == 0) barrier_arrive(shared + shape.empty() + stage.at * 8);
+      }
+      stage.advance(end - block, shape.num_stages);
+      block = end;
+      if (last && !Queries<C>::kInRegisters) {
+        __syncwarp();
+        if (lane == 0) barrier_arrive(shared + shape.unit_empty() + slot.at * 8);
+      }
+      finish_split<C>(params, unit, split, last, scratch, sums, o);
     }
-    stage.advance(end - block, shape.num_stages);
-    if (!Queries<C>::kInRegisters) {
-      __syncwarp();
-      if (lane == 0) barrier_arrive(queries_read);
+    slot.advance(1, shape.num_slots);
+    if (unit.num_units > 1) {
+      arrive_and_merge<C>(params, unit, shared_address(scratch + C::kScratchBytes - 16),
+                          threadIdx.x, kComputeBarrier);
     }
-    finish_unit<C>(params, unit, memory + shape.scratch(), sums, o);
   }
 }
 
@@ -233,7 +251,7 @@ __global__ void __launch_bounds__((C::kWarps + kLoaderWarps) * 32, 1)
                             const __grid_constant__ AttentionShared<C> shape) {
   pdl_launch_dependents();
   extern __shared__ uint8_t unaligned[];
-  uint8_t* memory = unaligned + (-shared_address(unaligned) & 1023u);
+  uint8_t* memory = aligned_shared<C>(unaligned);
   prepare_shared(shape, shared_address(memory), params.head_dim);
   const int warp = threadIdx.x / 32;
   if (warp >= C::kWarps) {
@@ -247,6 +265,9 @@ __global__ void __launch_bounds__((C::kWarps + kLoaderWarps) * 32, 1)
 template <class T, int kDims>
 void launch_decode(const PagedAttentionParams& params, const CudaExec& exec) {
   using C = DecodeConfig<T, kDims>;
+  static_assert(AttentionShared<C>::fits_every_device());
+  static_assert(kDims != 128 || (AttentionShared<C>::fitting(227 << 10).num_stages == 24 &&
+                                 AttentionShared<C>::fitting(227 << 10).num_slots == 2));
   const auto shape = AttentionShared<C>::fitting(exec.shared_bytes_per_block);
   launch<attention_decode_kernel<C>>(dim3(exec.num_sms), dim3((C::kWarps + kLoaderWarps) * 32),
                                      shape.bytes(), exec, params, shape);

@@ -39,8 +39,10 @@ class UnitStream {
     unit.tile = given(mine_.tile);
     unit.key_begin = given(mine_.key_begin);
     unit.key_end = given(mine_.key_end);
+    unit.chunk = given(mine_.chunk);
     unit.split = given(mine_.split);
     unit.num_splits = given(mine_.num_splits);
+    unit.num_units = given(mine_.num_units);
     unit.partial = given(mine_.partial);
     unit.counter = given(mine_.counter);
     return true;
@@ -104,9 +106,10 @@ struct QueryLoader {
     barrier_arrive_after_copies(barrier);
     if (lane == 0) {
       const uint32_t at = shared + shape.units() + slot.at * S::kUnitBytes;
-      const int words[kUnitInts] = {unit.num_rows, unit.row_begin,  unit.position,  unit.sequence,
-                                    unit.head,     unit.tile,       unit.key_begin, unit.key_end,
-                                    unit.split,    unit.num_splits, unit.partial,   unit.counter};
+      const int words[kUnitInts] = {unit.num_rows, unit.row_begin, unit.position,   unit.sequence,
+                                    unit.head,     unit.tile,      unit.key_begin,  unit.key_end,
+                                    unit.chunk,    unit.split,     unit.num_splits, unit.num_units,
+                                    unit.partial,  unit.counter};
 #pragma unroll
       for (int i = 0; i < kUnitInts; ++i) store_shared(at + i * 4, static_cast<uint32_t>(words[i]));
       barrier_arrive(barrier);

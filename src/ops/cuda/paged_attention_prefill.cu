@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(C::kThreads, 1)
                              const __grid_constant__ AttentionShared<C> shape) {
   pdl_launch_dependents();
   extern __shared__ uint8_t unaligned[];
-  const uint32_t shared = (shared_address(unaligned) + 1023) & ~1023u;
+  const uint32_t shared = shared_address(aligned_shared<C>(unaligned));
   prepare_shared(shape, shared, params.head_dim);
   const int warp = threadIdx.x / 32;
   if (warp >= C::kWarps) {

@@ -16,6 +16,8 @@ struct PrefillConfig {
   static constexpr int kStageKeys = kStageKeys_;
   static constexpr int kWarps = kTile / 16;
   static constexpr int kStageReaders = kWarps;
+  static constexpr int kMaxStages = 48;
+  static constexpr int kAlignment = 1024;
   static constexpr uint32_t kScratchBytes = 16;  // a flag
   static constexpr int kThreads = (kWarps + kLoaderWarps) * 32;
 };
@@ -106,7 +108,7 @@ __device__ __forceinline__ void store_rows(const PagedAttentionParams& params,
     const float weights = row_weights(sums[r].weights);
     const int head = tile_row(params, unit, warp * 16 + m).head;
     float inverse;
-    const float factor = single_split_factor(params, head, sums[r].largest, weights, inverse);
+    const float factor = whole_factor(params, head, sums[r].largest, weights, inverse);
 #pragma unroll
     for (int j = 0; j < C::kDims / 8; ++j) {
       store_shared(staged(m, j * 8 + lane % 4 * 2), pack2<T>(o[j][2 * r] * (factor * inverse),

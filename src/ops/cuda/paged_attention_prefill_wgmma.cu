@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   pdl_launch_dependents();
   extern __shared__ uint8_t unaligned[];
-  const uint32_t shared = (shared_address(unaligned) + 1023) & ~1023u;
+  const uint32_t shared = shared_address(aligned_shared<C>(unaligned));
   prepare_shared(shape, shared, params.head_dim);
   // The same for the compiler too: wgmma needs whole warps.
   const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);

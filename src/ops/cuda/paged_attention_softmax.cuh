@@ -122,6 +122,46 @@ __device__ __forceinline__ void store_pair(const PagedAttentionParams& params,
     *reinterpret_cast<uint32_t*>(out + tiled_offset(row, pad, params.rows)) = 0;
 }
 
+// Sums of the splits so far: of a row, and of two of its columns.
+struct MergedSplits {
+  SoftmaxSums sums;
+  float low = 0.0f, high = 0.0f;
+
+  // Takes the next split. One in which the row sees no key leaves everything as it is.
+  __device__ __forceinline__ void add(float2 part, float2 values) {
+    const float largest = fmaxf(sums.largest, part.x);
+    const float base = exponent_base(largest);
+    const float factor = part_weight(sums.largest, base), weight = part_weight(part.x, base);
+    sums.largest = largest;
+    sums.weights = __fmaf_rn(weight, part.y, __fmul_rn(sums.weights, factor));
+    low = __fmaf_rn(weight, values.x, __fmul_rn(low, factor));
+    high = __fmaf_rn(weight, values.y, __fmul_rn(high, factor));
+  }
+};
+
+// What the sums over all splits of a row are multiplied with, and then with `inverse`.
+__device__ __forceinline__ float whole_factor(const PagedAttentionParams& params, int head,
+                                              float largest, float weights, float& inverse) {
+  const float sink = sink_logit(params, head);
+  const float base = fmaxf(sink, largest);
+  const float weight = part_weight(largest, base);
+  inverse = __frcp_rn(__fadd_rn(__fmul_rn(weight, weights), part_weight(sink, base)));
+  return weight;
+}
+
+// Stores columns d, d + 1 of a row whose splits are all there.
+template <class T>
+__device__ __forceinline__ void store_merged(const PagedAttentionParams& params,
+                                             const AttentionUnit& unit, const TileRow& at, int d,
+                                             const MergedSplits& merged) {
+  float inverse;
+  const float factor =
+      whole_factor(params, at.head, merged.sums.largest, merged.sums.weights, inverse);
+  store_pair(params, unit, at, d,
+             pack2<T>(__fmul_rn(__fmul_rn(merged.low, factor), inverse),
+                      __fmul_rn(__fmul_rn(merged.high, factor), inverse)));
+}
+
 // Adds up the splits of one row at columns d, d + 1, in order, and stores them.
 template <class T>
 __device__ __forceinline__ void merge_splits(const PagedAttentionParams& params,
@@ -130,14 +170,7 @@ __device__ __forceinline__ void merge_splits(const PagedAttentionParams& params,
   const TileRow at = tile_row(params, unit, m);
   const int64_t stride = int64_t{unit.num_rows} * params.q_heads;
   const int64_t first = partial_index(params, unit, 0, at);
-  const auto sums_of = [&](int split) {
-    return __ldcg(reinterpret_cast<const float2*>(params.sums) + first + split * stride);
-  };
-  const float sink = sink_logit(params, at.head);
-  float base = sink;
-#pragma unroll 8
-  for (int split = kBatch; split < unit.num_splits; ++split) base = fmaxf(base, sums_of(split).x);
-  float weights = 0.0f, low = 0.0f, high = 0.0f;
+  MergedSplits merged;
   for (int begin = 0; begin < unit.num_splits; begin += kBatch) {
     float2 sums[kBatch], values[kBatch];
 #pragma unroll
@@ -145,39 +178,19 @@ __device__ __forceinline__ void merge_splits(const PagedAttentionParams& params,
       sums[i] = {-INFINITY, 0.0f};
       values[i] = {0.0f, 0.0f};
       if (begin + i >= unit.num_splits) continue;
-      sums[i] = sums_of(begin + i);
-      values[i] = __ldcg(reinterpret_cast<const float2*>(
-          params.values + (first + (begin + i) * stride) * params.head_dim + d));
-    }
-    if (begin == 0) {
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) base = fmaxf(base, sums[i].x);
+      const int64_t index = first + (begin + i) * stride;
+      sums[i] = __ldcg(reinterpret_cast<const float2*>(params.sums) + index);
+      values[i] =
+          __ldcg(reinterpret_cast<const float2*>(params.values + index * params.head_dim + d));
     }
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const float weight = part_weight(sums[i].x, base);
-      weights = __fmaf_rn(weight, sums[i].y, weights);
-      low = __fmaf_rn(weight, values[i].x, low);
-      high = __fmaf_rn(weight, values[i].y, high);
-    }
+    for (int i = 0; i < kBatch; ++i) merged.add(sums[i], values[i]);
   }
-  weights = __fadd_rn(weights, part_weight(sink, base));
-  const float inverse = __frcp_rn(weights);
-  store_pair(params, unit, at, d, pack2<T>(__fmul_rn(low, inverse), __fmul_rn(high, inverse)));
+  store_merged<T>(params, unit, at, d, merged);
 }
 
-// What the only split of a row is multiplied with: the same sums as merge_splits over one.
-__device__ __forceinline__ float single_split_factor(const PagedAttentionParams& params, int head,
-                                                     float largest, float weights, float& inverse) {
-  const float sink = sink_logit(params, head);
-  const float base = fmaxf(sink, largest);
-  const float weight = part_weight(largest, base);
-  inverse = __frcp_rn(__fadd_rn(__fmul_rn(weight, weights), part_weight(sink, base)));
-  return weight;
-}
-
-// After all computing threads have stored their partial results of a unit: the last of its splits
-// merges them. `flag`: a word of shared memory. All computing threads call it.
+// After all computing threads have stored their partial results of a unit: the last of those that
+// share its rows merges them. `flag`: a word of shared memory. All computing threads call it.
 template <class C>
 __device__ __forceinline__ void arrive_and_merge(const PagedAttentionParams& params,
                                                  const AttentionUnit& unit, uint32_t flag,
@@ -189,7 +202,7 @@ __device__ __forceinline__ void arrive_and_merge(const PagedAttentionParams& par
     __threadfence();
     const int before = atomicAdd(params.counters + unit.counter, 1);
     __threadfence();
-    const bool last = before == unit.num_splits - 1;
+    const bool last = before == unit.num_units - 1;
     if (last) params.counters[unit.counter] = 0;  // for the next launch
     store_shared(flag, last ? 1 : 0);
   }

@@ -11,6 +11,8 @@
 //   kStageKeys        keys of a ring stage, at multiples of it
 //   kWarps            that compute
 //   kStageReaders     warps that read one stage
+//   kMaxStages        of the ring
+//   kAlignment        of the ring's stages: 1,024 where the tensor cores read them
 //   kScratchBytes     of its own
 #pragma once
 
@@ -33,12 +35,15 @@ struct AttentionUnit {
   int tile;       // first tile row
   int key_begin;  // a multiple of kCacheBlockTokens: keys before it are seen by no row
   int key_end;
-  int split;       // of those in which some row sees a key
-  int num_splits;  // likewise
+  int chunk;       // keys of a split; the next one begins at a multiple of it
+  int split;       // the first, of those in which some row sees a key
+  int num_splits;  // of the rows in all, likewise
+  int num_units;   // that share them; 1: this one has every split
   int partial;     // partial row of (split 0, first row)
   int counter;
 };
 inline constexpr int kUnitInts = sizeof(AttentionUnit) / sizeof(int);
+static_assert(kUnitInts == 14);
 
 // Shared memory of a CTA. Everything but the ring is small.
 template <class C>
@@ -49,7 +54,7 @@ struct AttentionShared {
   static constexpr uint32_t kStageBytes = 2 * kMatrixBytes;
   static constexpr uint32_t kQueryBytes = C::kTile * C::kDims * 2;
   static constexpr uint32_t kUnitBytes = 64;
-  static constexpr int kMaxStages = 48;
+  static constexpr int kMaxStages = C::kMaxStages;
   static constexpr int kMaxSlots = 2;
   static constexpr uint32_t kBarrierBytes = (kMaxStages + kMaxSlots) * 2 * 8;
 
@@ -65,11 +70,18 @@ struct AttentionShared {
   DONAR_HOST_DEVICE constexpr uint32_t empty() const { return full() + kMaxStages * 8; }
   DONAR_HOST_DEVICE constexpr uint32_t unit_full() const { return empty() + kMaxStages * 8; }
   DONAR_HOST_DEVICE constexpr uint32_t unit_empty() const { return unit_full() + kMaxSlots * 8; }
-  // 1,024 to align.
-  DONAR_HOST_DEVICE constexpr uint32_t bytes() const { return unit_empty() + kMaxSlots * 8 + 1024; }
+  // The rest is to align.
+  DONAR_HOST_DEVICE constexpr uint32_t bytes() const {
+    return unit_empty() + kMaxSlots * 8 + C::kAlignment - 16;
+  }
 
-  // The deepest ring that fits; the second slot for queries yields to the ring.
-  static AttentionShared fitting(uint64_t shared_bytes_per_block) {
+  // A warp that reads some of the stages must meet the same ones in every round of the ring: only
+  // then has it seen the phase before, without which it cannot tell a stage that is full from one
+  // that has not been filled at all.
+  static constexpr int kStageStep = C::kWarps / C::kStageReaders;
+
+  // The deepest ring that fits; the second slot for queries yields to it.
+  static constexpr AttentionShared fitting(uint64_t shared_bytes_per_block) {
     for (int slots = kMaxSlots; slots >= 1; --slots) {
       AttentionShared shared;
       shared.num_slots = slots;
@@ -77,9 +89,15 @@ struct AttentionShared {
       if (fixed >= shared_bytes_per_block) continue;
       const uint64_t stages = (shared_bytes_per_block - fixed) / kStageBytes;
       shared.num_stages = static_cast<int>(stages < kMaxStages ? stages : kMaxStages);
+      shared.num_stages = shared.num_stages / kStageStep * kStageStep;
       if (shared.num_stages >= (slots == 1 ? 1 : 3)) return shared;
     }
     return {};
+  }
+  static constexpr bool fits_every_device() {
+    // 8.7; 9.0 and 11.0; 12.1
+    return fitting(163 << 10).num_stages > 0 && fitting(227 << 10).num_stages > 0 &&
+           fitting(99 << 10).num_stages > 0;
   }
 };
 
@@ -125,6 +143,8 @@ __device__ __forceinline__ bool make_unit(const PagedAttentionParams& params, in
   const AttentionItem item = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
   const int first_key = params.window > 0 ? max(item.position - params.window + 1, 0) : 0;
   const int first_split = first_key / item.chunk;
+  const int last_key = item.position + item.num_rows;
+  const int splits = (last_key + item.chunk - 1) / item.chunk;
   const int tile_rows = item.num_rows * group;
   unit.num_rows = item.num_rows;
   unit.row_begin = item.row_begin;
@@ -133,16 +153,18 @@ __device__ __forceinline__ bool make_unit(const PagedAttentionParams& params, in
   unit.head = head;
   unit.tile = tile * C::kTile;
   unit.key_begin = max(item.split * item.chunk, first_key) / kCacheBlockTokens * kCacheBlockTokens;
-  unit.key_end = min((item.split + 1) * item.chunk, item.position + item.num_rows);
-  unit.split = item.split - first_split;
-  unit.num_splits = item.num_splits - first_split;
+  unit.key_end = min((item.split + item.run) * item.chunk, last_key);
+  unit.chunk = item.chunk;
+  unit.split = max(item.split - first_split, 0);
+  unit.num_splits = splits - first_split;
+  unit.num_units = (splits + item.run - 1) / item.run - first_split / item.run;
   unit.partial = item.partial + first_split * item.num_rows;
   // The counters of the item's rows are its own: [rows, kv heads, decode tiles of a group].
   const int counters_of_row =
       params.kv_heads * ((group + kAttentionDecodeTile - 1) / kAttentionDecodeTile);
   unit.counter =
       item.row_begin * counters_of_row + head * ((tile_rows + C::kTile - 1) / C::kTile) + tile;
-  return unit.tile < tile_rows && unit.split >= 0;
+  return unit.tile < tile_rows && item.split + item.run > first_split;
 }
 
 // Reads the next unit; false after the last.
@@ -152,9 +174,14 @@ __device__ __forceinline__ bool take_unit(const AttentionShared<C>& shape, uint3
   barrier_wait(shared + shape.unit_full() + slot.at * 8, slot.parity);
   const uint32_t at = shared + shape.units() + slot.at * AttentionShared<C>::kUnitBytes;
   const auto word = [&](int i) { return static_cast<int>(load_shared(at + i * 4)); };
-  unit = {word(0), word(1), word(2), word(3), word(4),  word(5),
-          word(6), word(7), word(8), word(9), word(10), word(11)};
+  unit = {word(0), word(1), word(2), word(3),  word(4),  word(5),  word(6),
+          word(7), word(8), word(9), word(10), word(11), word(12), word(13)};
   return unit.num_rows > 0;
+}
+
+template <class C>
+__device__ __forceinline__ uint8_t* aligned_shared(uint8_t* memory) {
+  return memory + (-shared_address(memory) & (C::kAlignment - 1u));
 }
 
 // Barriers, and zeros where copies leave columns out. All threads.
