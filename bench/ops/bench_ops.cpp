@@ -201,13 +201,16 @@ void Bench::attention(int q_heads, int kv_heads, int head_dim, int context, int 
   bool correct = true;
   for (int64_t r = 0; r < total; r += std::max<int64_t>(total / 5, 1)) {
     const int head = static_cast<int>(r) % q_heads;
-    const auto expected = reference::attend(&q[static_cast<size_t>(r * width + head * head_dim)],
-                                            positions[static_cast<size_t>(r)],
-                                            &tables[static_cast<size_t>(r / rows * blocks)],
-                                            layer(0), head / (q_heads / kv_heads), params, head);
+    std::vector<double> spread;
+    const auto expected = reference::attend(
+        &q[static_cast<size_t>(r * width + head * head_dim)], positions[static_cast<size_t>(r)],
+        &tables[static_cast<size_t>(r / rows * blocks)], layer(0), head / (q_heads / kv_heads),
+        params, head, &spread);
     for (int d = 0; d < head_dim; ++d) {
-      correct = correct && std::fabs(out[static_cast<size_t>(r * width + head * head_dim + d)] -
-                                     expected[static_cast<size_t>(d)]) < 2e-5;
+      const double value = expected[static_cast<size_t>(d)];
+      correct = correct &&
+                std::fabs(out[static_cast<size_t>(r * width + head * head_dim + d)] - value) <
+                    reference::attention_tolerance(layer(0), value, spread[static_cast<size_t>(d)]);
     }
   }
   double keys = 0;

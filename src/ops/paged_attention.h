@@ -20,9 +20,9 @@ struct AttentionParams {
 };
 
 // out[r] = softmax(q[r] . K / ...) V over keys 0..position of the row's sequence (causal, and
-// within the window). Keys and values are read back from the cache after rounding. Online softmax
-// over 64-key tiles at absolute positions, so a row's result does not depend on the rest of the
-// batch.
+// within the window). Keys and values are read back from the cache after rounding. On the CPU, a
+// cache of BF16 rounds q and the weights to bf16 too. Softmax over splits of the keys at absolute
+// positions, merged in order, so a row's result does not depend on the rest of the batch.
 void paged_attention(
     Exec& ex,
     TensorView q,               // [rows, q_heads * head_dim]; f32 (CPU), ex.activation (CUDA)

@@ -110,17 +110,20 @@ void expect_equals_reference(Batch& batch, const AttentionParams& params,
   for (int64_t r = 0; r < batch.rows(); ++r) {
     for (int head = 0; head < batch.q_heads; ++head) {
       const auto row = static_cast<size_t>(r);
+      std::vector<double> spread;
       const std::vector<double> expected = reference::attend(
           &batch.qkv[row * static_cast<size_t>(batch.width) +
                      static_cast<size_t>(head * batch.head_dim)],
           batch.positions[row],
           &batch.tables[static_cast<size_t>(batch.sequence_of[row] * batch.max_blocks)],
-          batch.cache.layer, head / group, params, head);
+          batch.cache.layer, head / group, params, head, &spread);
       for (int d = 0; d < batch.head_dim; ++d) {
         const int64_t column = int64_t{head} * batch.head_dim + d;
-        worst.add(r, column, out[static_cast<size_t>(r * batch.q_heads * batch.head_dim + column)],
-                  expected[static_cast<size_t>(d)],
-                  1e-5 + 1e-5 * std::fabs(expected[static_cast<size_t>(d)]));
+        worst.add(
+            r, column, out[static_cast<size_t>(r * batch.q_heads * batch.head_dim + column)],
+            expected[static_cast<size_t>(d)],
+            reference::attention_tolerance(batch.cache.layer, expected[static_cast<size_t>(d)],
+                                           spread[static_cast<size_t>(d)]));
       }
     }
   }

@@ -131,10 +131,13 @@ inline float cache_value(const kv::KvLayer& cache, int64_t index) {
   }
 }
 
-// One query head at one position.
+// One query head at one position. The CPU rounds q to bf16 where the cache is, and the weights of
+// the sum: by up to 2^-9 each, which moves the result by what `spread` is for: the root of the sum
+// of (weight * (value - result))^2.
 inline std::vector<double> attend(const float* q, int position, const int32_t* block_table,
                                   const kv::KvLayer& cache, int kv_head,
-                                  const ops::AttentionParams& params, int q_head) {
+                                  const ops::AttentionParams& params, int q_head,
+                                  std::vector<double>* spread = nullptr) {
   const int first = params.window > 0 ? std::max(position - params.window + 1, 0) : 0;
   std::vector<double> scores;
   double max = params.sinks != nullptr ? double{params.sinks[q_head]} : -INFINITY;
@@ -143,7 +146,8 @@ inline std::vector<double> attend(const float* q, int position, const int32_t* b
         cache.index(block_table[key / kv::kBlockTokens], false, kv_head, key % kv::kBlockTokens);
     double score = 0;
     for (int d = 0; d < cache.head_dim; ++d)
-      score += double{q[d]} * double{cache_value(cache, at + d)};
+      score += double{cache.dtype == DType::kBF16 ? static_cast<float>(bf16(q[d])) : q[d]} *
+               double{cache_value(cache, at + d)};
     scores.push_back(score * double{params.scale});
     max = std::max(max, scores.back());
   }
@@ -158,7 +162,26 @@ inline std::vector<double> attend(const float* q, int position, const int32_t* b
       out[static_cast<size_t>(d)] += weight * double{cache_value(cache, at + d)};
   }
   for (double& value : out) value /= sum;
+  if (spread == nullptr) return out;
+  spread->assign(out.size(), 0.0);
+  for (int key = first; key <= position; ++key) {
+    const double weight = std::exp(scores[static_cast<size_t>(key - first)] - max) / sum;
+    const int64_t at =
+        cache.index(block_table[key / kv::kBlockTokens], true, kv_head, key % kv::kBlockTokens);
+    for (int d = 0; d < cache.head_dim; ++d) {
+      const double away =
+          weight * (double{cache_value(cache, at + d)} - out[static_cast<size_t>(d)]);
+      (*spread)[static_cast<size_t>(d)] += away * away;
+    }
+  }
+  for (double& value : *spread) value = std::sqrt(value);
   return out;
+}
+
+// How far attention on the CPU may be off: f32 sums, and six deviations of rounding the weights.
+inline double attention_tolerance(const kv::KvLayer& cache, double value, double spread) {
+  const double rounding = cache.dtype == DType::kBF16 ? 1.0 / 512 / std::sqrt(3.0) : 0.0;
+  return 1e-5 + 1e-5 * std::fabs(value) + 6 * rounding * spread;
 }
 
 }  // namespace donar::reference

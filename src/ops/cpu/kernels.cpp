@@ -7,6 +7,7 @@ namespace donar::ops::cpu {
 extern const Kernels kKernelsPortable;
 #if defined(__x86_64__)
 extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvxVnni;
 extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAmx;
 #elif defined(__aarch64__)
@@ -22,6 +23,8 @@ const Kernels& kernels_for(CpuIsa isa) {
 #if defined(__x86_64__)
     case CpuIsa::kAvx2:
       return kKernelsAvx2;
+    case CpuIsa::kAvxVnni:
+      return kKernelsAvxVnni;
     case CpuIsa::kAvx512:
       return kKernelsAvx512;
     case CpuIsa::kAmx:
@@ -38,12 +41,6 @@ const Kernels& kernels_for(CpuIsa isa) {
       break;
   }
   DONAR_CHECK(false, "this build has no kernels for {}", cpu_isa_name(isa));
-}
-
-int64_t attention_scratch_bytes(int head_dim) {
-  const int64_t head = (head_dim + 15) / 16 * 16;
-  return (2 * head * kAttentionTile + kAttentionRows * (kAttentionTile + 2 * head + 4)) *
-         int64_t{sizeof(float)};
 }
 
 }  // namespace donar::ops::cpu

@@ -45,31 +45,32 @@ struct LinearTile {
   const float* bias;  // of this tile, or null
 };
 
-// One item of attention: consecutive query rows of one sequence against one kv head.
+// One item of attention: consecutive query rows of one sequence against one or more kv heads. Its
+// rows are kv_heads * queries * heads, at most kAttentionRows.
 struct AttentionItem {
   const float* q;            // first row's first head of this item
   int64_t q_stride;          // floats from row to row
   const int32_t* positions;  // [queries]
   int queries;
-  int heads;  // query heads that share the kv head; rows of the item = queries * heads
+  int kv_heads;  // neighbours in the cache
+  int heads;     // query heads that share a kv head
   const int32_t* block_table;
   const void* cache;  // the layer's data
   DType dtype;
   int64_t block_elements;
-  int64_t k_offset;  // elements from a block's start to the head's keys
+  int64_t k_offset;  // elements from a block's start to the first kv head's keys
   int64_t v_offset;
   int head_dim;
   float scale;
   int window;
-  const float* sinks;  // [heads] or null
+  const float* sinks;  // [kv_heads * heads] or null
   float* out;
   int64_t out_stride;
   std::byte* scratch;  // attention_scratch_bytes(head_dim)
 };
 
 inline constexpr int kAttentionRows = 64;    // rows of an item at most
-inline constexpr int kAttentionTile = 64;    // keys of a tile
-inline constexpr int kAttentionSplit = 512;  // keys of one softmax; the parts are merged in order
+inline constexpr int kAttentionSplit = 256;  // keys of one softmax; the parts are merged in order
 int64_t attention_scratch_bytes(int head_dim);
 
 // Unnormalised result of some keys for every row of an item: sum of e^(score - max) * value, and of

@@ -1,6 +1,6 @@
-// Cuts a batch into items (sequence, kv head, query tile) and lets the threads take them. Where
-// there are fewer long items than threads can share, their splits are handed out instead; the sums
-// are the same either way, so the result is too.
+// Cuts a batch into items (sequence, query tile, kv heads) and lets the threads take them. Where
+// there are too few items for the threads to share fairly, the splits of each are handed out
+// instead; the sums are the same either way, so the result is too.
 #include "ops/paged_attention.h"
 
 #include <algorithm>
@@ -12,10 +12,8 @@
 namespace donar::ops::cpu {
 namespace {
 
-// Decode items that share their splits: at most this many rows, and fewer than kSharedItems items
-// per thread.
-constexpr int kSharedRows = 16;
-constexpr int64_t kSharedItems = 2;
+constexpr int64_t kFairUnits = 4;       // pieces of work per thread, so that none waits long
+constexpr int kSharedRows = 32;         // of an item whose splits are handed out, at most
 constexpr int64_t kPartsPerThread = 8;  // parts between two merges
 
 int64_t padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
@@ -25,6 +23,17 @@ AttentionPart part_at(float* memory, int64_t index, int head_dim) {
   float* at = memory + index * part_floats(head_dim);
   float* max = at + kSharedRows * padded_head(head_dim);
   return {at, max, max + kSharedRows};
+}
+
+struct SplitRange {
+  int first, last;
+  int count() const { return last - first + 1; }
+};
+
+SplitRange splits_of(const AttentionItem& item) {
+  const auto [low, high] = std::minmax_element(item.positions, item.positions + item.queries);
+  const int first = item.window > 0 ? std::max(*low - item.window + 1, 0) : 0;
+  return {first / kAttentionSplit, *high / kAttentionSplit};
 }
 
 // The batch as items, numbered; later query tiles of a sequence see more keys and come first.
@@ -44,22 +53,35 @@ class Items {
     heads_ = std::min(group_, kAttentionRows);
     head_parts_ = (group_ + heads_ - 1) / heads_;
     queries_ = std::max(kAttentionRows / heads_, 1);
-    for (int64_t s = 0; s < sequences_; ++s) count_ += tiles_of(s) * per_tile();
+    share_kv_heads(1);
   }
   int64_t count() const { return count_; }
 
+  // Items take up to `most` kv heads where their rows are few enough: the keys of a block's heads
+  // lie one after the other, so a sequence is then read in longer runs.
+  void share_kv_heads(int most) {
+    most_kv_heads_ = most;
+    count_ = 0;
+    for (int64_t s = 0; s < sequences_; ++s) count_ += tiles_of(s) * parts_of(s);
+  }
+
   AttentionItem item(int64_t index, std::byte* scratch) const {
     int64_t s = 0;
-    while (index >= tiles_of(s) * per_tile()) index -= tiles_of(s++) * per_tile();
-    const int64_t tile = tiles_of(s) - 1 - index / per_tile();
-    const int kv_head = static_cast<int>(index % per_tile()) / head_parts_;
-    const int first_head = static_cast<int>(index % per_tile()) % head_parts_ * heads_;
+    while (index >= tiles_of(s) * parts_of(s)) {
+      index -= tiles_of(s) * parts_of(s);
+      ++s;
+    }
+    const int64_t tile = tiles_of(s) - 1 - index / parts_of(s);
+    const int part = static_cast<int>(index % parts_of(s));
+    const int kv_head = part / head_parts_ * kv_heads_of(s);
+    const int first_head = part % head_parts_ * heads_;
     const int64_t row = starts_[s] + tile * queries_;
     const int q_head = kv_head * group_ + first_head;
     return {.q = qkv_.row<float>(row) + int64_t{q_head} * cache_.head_dim,
             .q_stride = qkv_.stride[0],
             .positions = positions_.as<int32_t>() + row,
             .queries = static_cast<int>(std::min<int64_t>(queries_, starts_[s + 1] - row)),
+            .kv_heads = std::min(kv_heads_of(s), cache_.kv_heads - kv_head),
             .heads = std::min(heads_, group_ - first_head),
             .block_table = block_tables_.row<int32_t>(s),
             .cache = cache_.data,
@@ -77,10 +99,18 @@ class Items {
   }
 
  private:
-  int64_t tiles_of(int64_t s) const {
-    return (starts_[s + 1] - starts_[s] + queries_ - 1) / queries_;
+  int64_t rows_of(int64_t s) const { return starts_[s + 1] - starts_[s]; }
+  int64_t tiles_of(int64_t s) const { return (rows_of(s) + queries_ - 1) / queries_; }
+  // kv heads of one item. An item of several has all query heads of each.
+  int kv_heads_of(int64_t s) const {
+    const int64_t rows = std::max<int64_t>(rows_of(s), 1) * group_;
+    if (rows > kSharedRows) return 1;
+    return std::min(most_kv_heads_, kSharedRows / static_cast<int>(rows));
   }
-  int64_t per_tile() const { return int64_t{cache_.kv_heads} * head_parts_; }
+  int64_t parts_of(int64_t s) const {
+    const int each = kv_heads_of(s);
+    return int64_t{(cache_.kv_heads + each - 1) / each} * head_parts_;
+  }
 
   TensorView qkv_, positions_, block_tables_;
   const kv::KvLayer& cache_;
@@ -92,6 +122,7 @@ class Items {
   int heads_;  // of those, in one item
   int head_parts_;
   int queries_;  // query rows in one item
+  int most_kv_heads_ = 1;
   int64_t count_ = 0;
 };
 
@@ -107,28 +138,30 @@ void claim_each(Exec& ex, int64_t count, std::byte* scratch, int64_t scratch_byt
       });
 }
 
-struct SplitRange {
-  int first, last;
-};
-
-SplitRange splits_of(const AttentionItem& item) {
-  const auto [low, high] = std::minmax_element(item.positions, item.positions + item.queries);
-  const int first = item.window > 0 ? std::max(*low - item.window + 1, 0) : 0;
-  return {first / kAttentionSplit, *high / kAttentionSplit};
-}
-
-// Whether handing out splits helps: few items, small ones, and more splits than items.
-bool share_splits(const Exec& ex, const Items& items) {
-  const int threads = ex.pool->num_threads();
-  if (threads == 1 || items.count() >= kSharedItems * threads) return false;
+// How many splits the items have together; 0 if one has too many rows to be shared.
+int64_t shared_splits(const Items& items) {
   int64_t splits = 0;
   for (int64_t i = 0; i < items.count(); ++i) {
     const AttentionItem item = items.item(i, nullptr);
-    if (item.queries * item.heads > kSharedRows) return false;
-    const SplitRange range = splits_of(item);
-    splits += range.last - range.first + 1;
+    if (item.kv_heads * item.queries * item.heads > kSharedRows) return 0;
+    splits += splits_of(item).count();
   }
-  return splits > items.count();
+  return splits;
+}
+
+// Chooses the items so that the threads have kFairUnits pieces each if the batch has them, with as
+// many kv heads together as that allows; true if the pieces are splits rather than items.
+bool plan(const Exec& ex, const kv::KvLayer& cache, Items& items) {
+  const int threads = ex.pool->num_threads();
+  const int64_t wanted = threads == 1 ? 1 : kFairUnits * threads;
+  items.share_kv_heads(cache.kv_heads);
+  if (items.count() >= wanted) return false;
+  bool by_splits = shared_splits(items) > items.count();
+  for (int heads = cache.kv_heads; heads >= 1; heads = heads == 1 ? 0 : (heads + 1) / 2) {
+    items.share_kv_heads(heads);
+    if ((by_splits ? shared_splits(items) : items.count()) >= wanted) break;
+  }
+  return by_splits && items.count() < wanted;
 }
 
 void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t scratch_bytes,
@@ -137,7 +170,7 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
   const int threads = ex.pool->num_threads();
   const int64_t wave = kPartsPerThread * threads;
   auto* parts = ex.arena->take<float>(wave * part_floats(head_dim));
-  auto* totals = ex.arena->take<float>(kSharedItems * threads * part_floats(head_dim));
+  auto* totals = ex.arena->take<float>(items.count() * part_floats(head_dim));
   struct Unit {
     int64_t item;
     int split;
@@ -171,15 +204,21 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
 
 }  // namespace
 
+int64_t attention_scratch_bytes(int head_dim) {
+  const int64_t head = padded_head(head_dim);
+  return (kAttentionRows * (3 * head + kAttentionSplit + 16 + 4) + head * (64 + 32)) *
+         int64_t{sizeof(float)};
+}
+
 void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start,
                      TensorView block_tables, const kv::KvLayer& cache,
                      const AttentionParams& params, TensorView out) {
-  const Items items(qkv, positions, query_start, block_tables, cache, params, out);
+  Items items(qkv, positions, query_start, block_tables, cache, params, out);
   if (items.count() == 0) return;
   Arena::Scope scope(*ex.arena);
   const int64_t scratch_bytes = attention_scratch_bytes(cache.head_dim);
   auto* scratch = ex.arena->take<std::byte>(scratch_bytes * ex.pool->num_threads());
-  if (share_splits(ex, items)) {
+  if (plan(ex, cache, items)) {
     attend_by_splits(ex, items, scratch, scratch_bytes, cache.head_dim);
     return;
   }
@@ -189,11 +228,11 @@ void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView 
 }
 
 uint64_t paged_attention_workspace_bytes(int num_threads, int, int head_dim) {
-  const int64_t parts = (kPartsPerThread + kSharedItems) * num_threads;
+  const int64_t parts = (kPartsPerThread + kFairUnits) * num_threads;
   const int64_t units = kPartsPerThread * num_threads * 16;
   return static_cast<uint64_t>(attention_scratch_bytes(head_dim) * num_threads +
                                parts * part_floats(head_dim) * int64_t{sizeof(float)} + units +
-                               4 * 64);
+                               4 * Arena::kAlignment);
 }
 
 }  // namespace donar::ops::cpu
