@@ -17,6 +17,18 @@ Result<Buffer> workspace(MemoryLedger& ledger, uint64_t bytes) {
   return Buffer::allocate(ledger, MemoryUse::kWorkspace, bytes);
 }
 
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kPage = 4096;
+
+std::span<std::byte> bytes_of(const Buffer& buffer) { return {buffer.data(), buffer.size()}; }
+
+// Blocks are taken in order, so the first pages of each layer serve the first few thousand tokens.
+std::span<std::byte> first_blocks(const kv::KvLayer& layer) {
+  const int64_t bytes =
+      layer.num_blocks * layer.block_elements() * static_cast<int64_t>(dtype_size(layer.dtype));
+  return {static_cast<std::byte*>(layer.data), std::min(static_cast<size_t>(bytes), kHugePage)};
+}
+
 }  // namespace
 
 Worker::Worker(model::Decoder decoder, kv::KvStore kv, BatchBuilder builder, Sampler sampler,
@@ -56,12 +68,17 @@ Result<std::unique_ptr<Worker>> Worker::create(MemoryLedger& ledger,
       ledger, model::Decoder::kv_layers(config, limits.kv_dtype), limits.num_blocks);
   if (!kv) return forward_error(kv);
 
+  std::vector<std::span<std::byte>> unused = {bytes_of(*logits), bytes_of(*hidden),
+                                              bytes_of(*arena)};
+  for (int i = 0; i < kv->num_layers(); ++i) unused.push_back(first_blocks(kv->layer(i)));
+
   std::unique_ptr<Worker> worker(new Worker(std::move(*decoder), std::move(*kv),
                                             std::move(*builder), std::move(*sampler),
                                             std::move(*arena), limits.num_threads));
   worker->hidden_ = std::move(*hidden);
   worker->logits_ = std::move(*logits);
   worker->drawn_.resize(static_cast<size_t>(max_rows));
+  worker->unused_ = std::move(unused);
   return worker;
 }
 
@@ -102,6 +119,20 @@ Result<void> Worker::launch(const StepPlan& plan) {
   }
   DONAR_CHECK(next == head.size());
   return {};
+}
+
+bool Worker::use_idle_moment() {
+  if (unused_.empty()) return false;
+  std::span<std::byte>& region = unused_.back();
+  const std::span<std::byte> piece = region.first(std::min(region.size(), kHugePage));
+  // A step may have written here already: the values stay.
+  for (size_t at = 0; at < piece.size(); at += kPage) {
+    volatile std::byte& value = piece[at];
+    value = value;
+  }
+  region = region.subspan(piece.size());
+  if (region.empty()) unused_.pop_back();
+  return true;
 }
 
 }  // namespace donar::engine

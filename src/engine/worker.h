@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "engine/batch_builder.h"
 #include "engine/sampler.h"
@@ -34,6 +36,9 @@ class Worker : public StepRunner {
   int depth() const override { return 0; }
   Result<void> launch(const StepPlan& plan) override;
   Result<StepResult> collect() override { return std::move(result_); }
+  // Has the kernel find and clear memory that the first steps write to, some at a time: it takes
+  // longer than the rest of a short prompt.
+  bool use_idle_moment() override;
 
  private:
   Worker(model::Decoder decoder, kv::KvStore kv, BatchBuilder builder, Sampler sampler,
@@ -46,10 +51,11 @@ class Worker : public StepRunner {
   ThreadPool pool_;
   Arena arena_;
   Exec exec_;
-  Buffer hidden_;                    // [max_rows, dim] f32: rows whose logits are wanted
-  Buffer logits_;                    // [<= kHeadRows, vocab_size] f32: one slice
-  std::vector<SampledToken> drawn_;  // one per head row
-  StepResult result_;                // of the step that was launched
+  Buffer hidden_;                             // [max_rows, dim] f32: rows whose logits are wanted
+  Buffer logits_;                             // [<= kHeadRows, vocab_size] f32: one slice
+  std::vector<SampledToken> drawn_;           // one per head row
+  StepResult result_;                         // of the step that was launched
+  std::vector<std::span<std::byte>> unused_;  // memory that use_idle_moment has not touched
 };
 
 }  // namespace donar::engine
