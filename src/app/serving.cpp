@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <optional>
 #include <thread>
 
 namespace donar::app {
 namespace {
 
-// How often the main thread looks whether the engine is well; a failed engine ends the process.
-constexpr std::chrono::milliseconds kHealthPeriod{500};
+constexpr std::chrono::milliseconds kMemoryPeriod{500};
 
 // Lets running requests finish; another signal aborts them.
 void drain(engine::Engine& engine, std::chrono::seconds timeout, SignalWaiter& signals) {
@@ -24,13 +24,17 @@ void drain(engine::Engine& engine, std::chrono::seconds timeout, SignalWaiter& s
   waiter.join();
 }
 
-// Graphs are captured while it serves, so that the memory in use changes.
+// Sleeps until there is something to do. On CUDA graphs are captured while it serves, so that the
+// memory in use changes.
 void wait_for_end(engine::Engine& engine, server::Server& server, const Memory& memory,
                   SignalWaiter& signals) {
+  const auto period = memory.cuda ? std::optional(kMemoryPeriod) : std::nullopt;
+  engine.notify_failure([&signals] { signals.notify(); });
   while (engine.healthy()) {
-    if (signals.wait(kHealthPeriod) == SignalWaiter::Wake::kSignal) return;
+    if (signals.wait(period) == SignalWaiter::Wake::kSignal) break;
     report_memory(server, memory);
   }
+  engine.notify_failure({});
 }
 
 }  // namespace

@@ -64,6 +64,10 @@ void Engine::Impl::run_to_end() {
                                     : scheduler.abort_all(FinishReason::kError, outcome.error());
   report_gauges();
   publish(std::move(updates));
+  if (outcome) return;
+  std::lock_guard lock(failure_mutex);
+  failed = true;
+  if (on_failure) on_failure();
 }
 
 bool Engine::Impl::take_inbox(bool block) {
@@ -159,6 +163,12 @@ EngineGauges Engine::gauges() const {
 int64_t Engine::max_model_len() const { return impl_->limits.max_model_len; }
 
 bool Engine::healthy() const { return impl_->healthy.load(); }
+
+void Engine::notify_failure(std::function<void()> callback) {
+  std::lock_guard lock(impl_->failure_mutex);
+  impl_->on_failure = std::move(callback);
+  if (impl_->failed && impl_->on_failure) impl_->on_failure();
+}
 
 void Engine::reset_prefix_cache() {
   std::unique_ptr<ActiveRequest> wake_up;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -53,6 +54,11 @@ class Engine : public EngineApi {
   int64_t max_model_len() const override;
   bool healthy() const override;
   void reset_prefix_cache() override;
+
+  // Thread-safe. `callback` runs once when the engine has failed and its streams have ended: on the
+  // engine thread, or here and now if that has happened. An empty one takes the last one back: it
+  // does not run any more.
+  void notify_failure(std::function<void()> callback);
 
   // Closes the inbox (submit then answers kUnavailable), lets running requests finish for at most
   // `drain`, aborts the rest, joins. Callable once more from another thread with a shorter time to

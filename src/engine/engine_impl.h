@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -54,6 +55,10 @@ struct Engine::Impl {
 
   Scheduler scheduler;  // engine thread
   StepClock clock;      // likewise
+
+  std::mutex failure_mutex;
+  bool failed = false;               // under failure_mutex: nothing is left to be ended
+  std::function<void()> on_failure;  // likewise
 
   std::mutex join_mutex;
   std::thread thread;

@@ -301,6 +301,42 @@ TEST_P(EngineAtDepth, a_runner_error_ends_all_streams_and_the_engine_is_unhealth
   engine->shutdown(milliseconds(1000));
 }
 
+TEST(Engine, tells_of_its_failure_once_whenever_it_was_asked_to) {
+  Gate gate;
+  std::unique_ptr<Engine> engine =
+      make_engine(small_config(), nullptr, [&](const StepPlan&) -> Result<void> {
+        gate.pass();
+        return fail(ErrorCode::kInternal, "the device fell off the bus");
+      });
+  int taken_back = 0;
+  std::promise<bool> told;
+  engine->notify_failure([&] { ++taken_back; });
+  engine->notify_failure([&] { told.set_value(engine->healthy()); });  // twice would throw
+  Result<Stream> stream = engine->submit(endless(1));
+  gate.open();
+  EXPECT_FALSE(told.get_future().get());
+  // Its streams have ended by then.
+  TokenEvent last;
+  read_all(*stream, nullptr, &last);
+  EXPECT_EQ(last.finish, FinishReason::kError);
+  EXPECT_EQ(taken_back, 0);
+
+  bool told_late = false;
+  engine->notify_failure([&] { told_late = true; });
+  EXPECT_TRUE(told_late);
+  engine->notify_failure({});
+  engine->shutdown(milliseconds(1000));
+}
+
+TEST(Engine, a_shutdown_is_no_failure) {
+  std::unique_ptr<Engine> engine = make_engine(small_config());
+  bool told = false;
+  engine->notify_failure([&] { told = true; });
+  engine->shutdown(milliseconds(0));
+  engine->notify_failure([&] { told = true; });
+  EXPECT_FALSE(told);
+}
+
 TEST(Engine, an_exception_of_the_runner_is_an_error_too) {
   std::unique_ptr<Engine> engine = make_engine(
       small_config(), nullptr, [](const StepPlan&) -> Result<void> { throw std::bad_alloc(); });
