@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 
 #include <cstring>
+#include <utility>
 
 #include "ops/cpu/common/rows16.h"
 #include "ops/cpu/kernels.h"
@@ -13,6 +14,16 @@
 namespace donar::ops::cpu::neon {
 
 using quant::Format;
+
+// f(0) to f(kCount - 1), the number being a constant: sums in arrays then stay in registers, and
+// lanes can be named.
+template <int kCount, class F>
+[[gnu::always_inline]] inline void repeat(F f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, i>{}), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
 
 inline constexpr int kQuads = rows16::kTileRows / 4;
 

@@ -30,42 +30,35 @@ template <class V, int R>
 [[gnu::always_inline]] inline void add_product(float32x4_t (&sum)[R], float32x4_t w,
                                                const float* x) {
   if constexpr (R < 4) {
-#pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) sum[r] = vfmaq_n_f32(sum[r], w, x[r]);
+    repeat<R>([&](auto r) { sum[r] = vfmaq_n_f32(sum[r], w, x[r]); });
   } else {
-#pragma GCC unroll 2
-    for (int r = 0; r < R; r += 4) {
-      const float32x4_t four = vld1q_f32(x + r);
-      sum[r] = vfmaq_laneq_f32(sum[r], w, four, 0);
-      sum[r + 1] = vfmaq_laneq_f32(sum[r + 1], w, four, 1);
-      sum[r + 2] = vfmaq_laneq_f32(sum[r + 2], w, four, 2);
-      sum[r + 3] = vfmaq_laneq_f32(sum[r + 3], w, four, 3);
-    }
+    repeat<R / 4>([&](auto four) {
+      const float32x4_t in = vld1q_f32(x + 4 * four);
+      repeat<4>([&](auto lane) {
+        sum[4 * four + lane] = vfmaq_laneq_f32(sum[4 * four + lane], w, in, lane);
+      });
+    });
   }
 }
 
 template <class V, Format kFormat, int R, int Q>
-void linear_float(const LinearTile& t, int quad, int64_t row) {
+[[gnu::flatten]] void linear_float(const LinearTile& t, int quad, int64_t row) {
   constexpr int kStep = 2 * rows16::kTileRows * (kFormat == Format::kF32 ? 4 : 2);  // two of k
   float32x4_t even[Q][R], odd[Q][R];
-  for (int q = 0; q < Q; ++q) {
-    for (int r = 0; r < R; ++r) even[q][r] = odd[q][r] = vdupq_n_f32(0);
-  }
+  repeat<Q>([&](auto q) { repeat<R>([&](auto r) { even[q][r] = odd[q][r] = vdupq_n_f32(0); }); });
   const std::byte* w = t.weights;
   const auto* x = reinterpret_cast<const float*>(t.x + row * t.x_row_bytes);
   for (int64_t k = 0; k < t.k; k += 2, w += kStep, x += 2 * R) {
     if constexpr (R <= 2) prefetch<V, kStep>(w);
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
+    repeat<Q>([&](auto q) {
       const WeightPair pair = load_floats<V, kFormat>(w, quad + q);
       add_product<V, R>(even[q], pair.even, x);
       add_product<V, R>(odd[q], pair.odd, x + R);
-    }
+    });
   }
-  for (int q = 0; q < Q; ++q) {
-    for (int r = 0; r < R; ++r) even[q][r] = vaddq_f32(even[q][r], odd[q][r]);
-  }
-  store_quads<V, R, Q>(t, quad, row, even);
+  repeat<Q>(
+      [&](auto q) { repeat<R>([&](auto r) { even[q][r] = vaddq_f32(even[q][r], odd[q][r]); }); });
+  store_sums<V, R, Q>(t, quad, row, even);
 }
 
 }  // namespace donar::ops::cpu::neon

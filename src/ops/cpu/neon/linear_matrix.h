@@ -43,27 +43,38 @@ OutputPairs output_pairs(float32x4_t x) {
 
 // [Q quads][2 pairs of outputs][row pairs] -> rows.
 template <class V, int R, int Q>
-void store_matrix(const LinearTile& t, int quad, int64_t row,
-                  const float32x4_t (&total)[Q][2][R / 2]) {
+[[gnu::always_inline]] inline void store_matrix(const LinearTile& t, int quad, int64_t row,
+                                                const float32x4_t (&total)[Q][2][R / 2]) {
   float32x4_t rows[Q][R];
-  for (int q = 0; q < Q; ++q) {
-    for (int p = 0; p < R / 2; ++p) {
+  repeat<Q>([&](auto q) {
+    repeat<R / 2>([&](auto p) {
       rows[q][2 * p] = vuzp1q_f32(total[q][0][p], total[q][1][p]);
       rows[q][2 * p + 1] = vuzp2q_f32(total[q][0][p], total[q][1][p]);
-    }
-  }
-  store_quads<V, R, Q>(t, quad, row, rows);
+    });
+  });
+  store_sums<V, R, Q>(t, quad, row, rows);
+}
+
+template <int R, int Q>
+void clear(float32x4_t (&total)[Q][2][R / 2]) {
+  repeat<Q>([&](auto q) {
+    repeat<R / 2>([&](auto p) { total[q][0][p] = total[q][1][p] = vdupq_n_f32(0); });
+  });
+}
+
+// The next quad reads the input again: kept over quads it would push the sums out of the registers.
+template <class V>
+[[gnu::always_inline]] inline void forget_loads() {
+  asm volatile("" ::: "memory");
 }
 
 template <Format kFormat, int R, int Q>
-void linear_int8_matrix(const LinearTile& t, int quad, int64_t row) {
+[[gnu::flatten]] void linear_int8_matrix(const LinearTile& t, int quad, int64_t row) {
   using V = MatrixVec;
   constexpr CpuIsa kIsa = CpuIsa::kNeonI8mm;
   constexpr int kPairs = 4 / num_sections(kFormat);
   float32x4_t total[Q][2][R / 2];
-  for (int q = 0; q < Q; ++q) {
-    for (int p = 0; p < R / 2; ++p) total[q][0][p] = total[q][1][p] = vdupq_n_f32(0);
-  }
+  clear<R, Q>(total);
   const std::byte* unit = t.weights;
   RowPairs<V, R> rows{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += unit_blocks(kFormat) * rows16::kBlock) {
@@ -72,60 +83,51 @@ void linear_int8_matrix(const LinearTile& t, int quad, int64_t row) {
     const std::byte* block = unit + header_bytes(kFormat);
     for (int b = 0; b < unit_blocks(kFormat); ++b) {
       if constexpr (R <= 2) prefetch<V, block_bytes(kFormat)>(block);
-#pragma GCC unroll 4
-      for (int q = 0; q < Q; ++q) {
+      repeat<Q>([&](auto q) {
         float32x4_t scaled[2][R / 2];
-        const auto section = [&]<int kSection>() {
+        repeat<num_sections(kFormat)>([&](auto section) {
           int32x4_t sum[2][R / 2];
-          for (int p = 0; p < R / 2; ++p) {
+          repeat<R / 2>([&](auto p) {
             sum[0][p] = sum[1][p] =
-                kHasOffset<kIsa, kFormat> ? rows.offset(kSection, p) : vdupq_n_s32(0);
-          }
-          const auto add = [&]<int kPair>() {
+                kHasOffset<kIsa, kFormat> ? rows.offset(section, p) : vdupq_n_s32(0);
+          });
+          repeat<kPairs>([&](auto i) {
+            constexpr int kPair = section * kPairs + i;
             const GroupPair w = load_weights<kIsa, kFormat, kPair>(block, quad + q);
             const uint32x4_t even = vreinterpretq_u32_u8(w.even);
             const uint32x4_t odd = vreinterpretq_u32_u8(w.odd);
             // [2 outputs][8 k] each.
             const uint8x16_t first = vreinterpretq_u8_u32(vzip1q_u32(even, odd));
             const uint8x16_t second = vreinterpretq_u8_u32(vzip2q_u32(even, odd));
-#pragma GCC unroll 4
-            for (int p = 0; p < R / 2; ++p) {
+            repeat<R / 2>([&](auto p) {
               const int8x16_t x = rows.q(p, kPair);
               sum[0][p] = vusmmlaq_s32(sum[0][p], first, x);
               sum[1][p] = vusmmlaq_s32(sum[1][p], second, x);
-            }
-          };
-          constexpr int kFirst = kSection * kPairs;
-          add.template operator()<kFirst>();
-          add.template operator()<kFirst + 1>();
-          if constexpr (kPairs == 4) {
-            add.template operator()<kFirst + 2>();
-            add.template operator()<kFirst + 3>();
-          }
-          const OutputPairs scale = output_pairs<V>(scales.scale(b, kSection, quad + q));
-          for (int o = 0; o < 2; ++o) {
-            for (int p = 0; p < R / 2; ++p) {
+            });
+          });
+          const OutputPairs scale = output_pairs<V>(scales.scale(b, section, quad + q));
+          repeat<2>([&](auto o) {
+            repeat<R / 2>([&](auto p) {
               const float32x4_t dot = vcvtq_f32_s32(sum[o][p]);
-              scaled[o][p] = kSection == 0 ? vmulq_f32(dot, scale.of[o])
-                                           : vfmaq_f32(scaled[o][p], dot, scale.of[o]);
-            }
-          }
-        };
-        section.template operator()<0>();
-        if constexpr (num_sections(kFormat) == 2) section.template operator()<1>();
-        for (int p = 0; p < R / 2; ++p) {
+              scaled[o][p] = section == 0 ? vmulq_f32(dot, scale.of[o])
+                                          : vfmaq_f32(scaled[o][p], dot, scale.of[o]);
+            });
+          });
+        });
+        repeat<R / 2>([&](auto p) {
           const float32x4_t scale = rows.scale(p);
-          for (int o = 0; o < 2; ++o)
-            total[q][o][p] = vfmaq_f32(total[q][o][p], scaled[o][p], scale);
-        }
+          repeat<2>(
+              [&](auto o) { total[q][o][p] = vfmaq_f32(total[q][o][p], scaled[o][p], scale); });
+        });
         if constexpr (has_min(kFormat)) {
           const OutputPairs min = output_pairs<V>(scales.min(b, quad + q));
-          for (int p = 0; p < R / 2; ++p) {
+          repeat<R / 2>([&](auto p) {
             const float32x4_t sum = rows.scaled_sum(p);
-            for (int o = 0; o < 2; ++o) total[q][o][p] = vfmaq_f32(total[q][o][p], min.of[o], sum);
-          }
+            repeat<2>([&](auto o) { total[q][o][p] = vfmaq_f32(total[q][o][p], min.of[o], sum); });
+          });
         }
-      }
+        if constexpr (R > 2) forget_loads<V>();
+      });
       block += block_bytes(kFormat);
       rows.at += R * kInt8BlockBytes;
     }
@@ -174,57 +176,49 @@ bfloat16x8_t load_bf16x8(const std::byte* p) {
 }
 
 template <int R, int Q>
-void linear_bf16_matrix(const LinearTile& t, int quad, int64_t row) {
+[[gnu::flatten]] void linear_bf16_matrix(const LinearTile& t, int quad, int64_t row) {
   using V = MatrixVec;
   float32x4_t total[Q][2][R / 2];
-  for (int q = 0; q < Q; ++q) {
-    for (int p = 0; p < R / 2; ++p) total[q][0][p] = total[q][1][p] = vdupq_n_f32(0);
-  }
+  clear<R, Q>(total);
   const std::byte* w = t.weights + quad * 16;
   const std::byte* x = t.x + row * t.x_row_bytes;
   for (int64_t k = 0; k < t.k; k += 4, w += 2 * rows16::kVectorBytes, x += R * 8) {
     if constexpr (R <= 2) prefetch<V, 2 * rows16::kVectorBytes>(w);
     bfloat16x8_t in[R / 2];
-    for (int p = 0; p < R / 2; ++p) in[p] = load_bf16x8<V>(x + p * 16);
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
-      const uint32x4_t even = vreinterpretq_u32_u8(load_bytes<V>(w + q * 16));
-      const uint32x4_t odd = vreinterpretq_u32_u8(load_bytes<V>(w + rows16::kVectorBytes + q * 16));
+    repeat<R / 2>([&](auto p) { in[p] = load_bf16x8<V>(x + p * 16); });
+    repeat<Q>([&](auto q) {
+      const std::byte* at = w + q * 16;
+      const uint32x4_t even = vreinterpretq_u32_u8(load_bytes<V>(at));
+      const uint32x4_t odd = vreinterpretq_u32_u8(load_bytes<V>(at + rows16::kVectorBytes));
       const bfloat16x8_t first = vreinterpretq_bf16_u32(vzip1q_u32(even, odd));
       const bfloat16x8_t second = vreinterpretq_bf16_u32(vzip2q_u32(even, odd));
-#pragma GCC unroll 4
-      for (int p = 0; p < R / 2; ++p) {
+      repeat<R / 2>([&](auto p) {
         total[q][0][p] = vbfmmlaq_f32(total[q][0][p], first, in[p]);
         total[q][1][p] = vbfmmlaq_f32(total[q][1][p], second, in[p]);
-      }
-    }
+      });
+    });
   }
   store_matrix<V, R, Q>(t, quad, row, total);
 }
 
 // One row, all 16 outputs.
 template <class V>
-void linear_bf16_row(const LinearTile& t, int64_t row) {
+[[gnu::flatten]] void linear_bf16_row(const LinearTile& t, int64_t row) {
   float32x4_t total[kQuads][1];
-  for (int q = 0; q < kQuads; ++q) total[q][0] = vdupq_n_f32(0);
+  repeat<kQuads>([&](auto q) { total[q][0] = vdupq_n_f32(0); });
   const std::byte* w = t.weights;
   const std::byte* x = t.x + row * t.x_row_bytes;
   for (int64_t k = 0; k < t.k; k += 8, w += 4 * rows16::kVectorBytes, x += 16) {
     prefetch<V, 4 * rows16::kVectorBytes>(w);
     const bfloat16x8_t in = load_bf16x8<V>(x);
-    const auto add = [&]<int kLane>() {
-#pragma GCC unroll 4
-      for (int q = 0; q < kQuads; ++q) {
-        total[q][0] = vbfdotq_laneq_f32(
-            total[q][0], load_bf16x8<V>(w + kLane * rows16::kVectorBytes + q * 16), in, kLane);
-      }
-    };
-    add.template operator()<0>();
-    add.template operator()<1>();
-    add.template operator()<2>();
-    add.template operator()<3>();
+    repeat<4>([&](auto lane) {
+      repeat<kQuads>([&](auto q) {
+        const bfloat16x8_t pairs = load_bf16x8<V>(w + lane * rows16::kVectorBytes + q * 16);
+        total[q][0] = vbfdotq_laneq_f32(total[q][0], pairs, in, lane);
+      });
+    });
   }
-  store_quads<V, 1, kQuads>(t, 0, row, total);
+  store_sums<V, 1, kQuads>(t, 0, row, total);
 }
 
 template <class V>

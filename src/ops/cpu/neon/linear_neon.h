@@ -18,7 +18,8 @@ void linear_group(const LinearTile& t, int64_t row) {
       for (int quad = 0; quad < kQuads; quad += kAtOnce)
         linear_int8_matrix<kFormat, R, kAtOnce>(t, quad, row);
     } else {
-      constexpr int kAtOnce = R == 4 ? 2 : 4;
+      // Without dot products a sum takes two registers.
+      constexpr int kAtOnce = R != 4 ? 4 : kIsa == CpuIsa::kNeon ? 1 : 2;
       for (int quad = 0; quad < kQuads; quad += kAtOnce)
         linear_int8<kIsa, kFormat, R, kAtOnce>(t, quad, row);
     }
