@@ -377,23 +377,30 @@ void attention_end(const AttentionItem& item, const AttentionPart& total) {
   }
 }
 
-template <class V>
-void attention(const AttentionItem& item) {
-  const AttentionScratch<V> s(item.scratch, item.head_dim);
+// All splits of an item: run_split(split) fills `part`.
+template <class V, class RunSplit>
+void attend_item(const AttentionItem& item, const AttentionPart& part, const AttentionPart& total,
+                 RunSplit run_split) {
   const KeyRange keys = item_keys<V>(item);
   const int first = keys.first / kAttentionSplit;
   const int last = (keys.end - 1) / kAttentionSplit;
-  load_queries<V>(item, s.queries);
   if (first == last && item.sinks == nullptr) {  // a merge into nothing changes nothing
-    run_split<V>(item, first, s, s.part);
-    return attention_end<V>(item, s.part);
+    run_split(first);
+    return attention_end<V>(item, part);
   }
-  attention_begin<V>(item, s.total);
+  attention_begin<V>(item, total);
   for (int split = first; split <= last; ++split) {
-    run_split<V>(item, split, s, s.part);
-    attention_merge<V>(item, s.part, s.total);
+    run_split(split);
+    attention_merge<V>(item, part, total);
   }
-  attention_end<V>(item, s.total);
+  attention_end<V>(item, total);
+}
+
+template <class V>
+void attention(const AttentionItem& item) {
+  const AttentionScratch<V> s(item.scratch, item.head_dim);
+  load_queries<V>(item, s.queries);
+  attend_item<V>(item, s.part, s.total, [&](int split) { run_split<V>(item, split, s, s.part); });
 }
 
 }  // namespace donar::ops::cpu

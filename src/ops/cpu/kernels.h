@@ -69,7 +69,8 @@ struct AttentionItem {
   std::byte* scratch;  // attention_scratch_bytes(head_dim)
 };
 
-inline constexpr int kAttentionRows = 64;    // rows of an item at most
+inline constexpr int kAttentionRows = 64;        // rows of an item at most
+inline constexpr int kAttentionSharedRows = 32;  // of an item of several kv heads at most
 inline constexpr int kAttentionSplit = 256;  // keys of one softmax; the parts are merged in order
 int64_t attention_scratch_bytes(int head_dim);
 

@@ -1,5 +1,6 @@
 // The kernels for AMX: those of AVX-512, with linear and its input as tiles take them. Compiled
 // with those flags, so nothing else may be defined here.
+#include "ops/cpu/amx_attention.h"
 #include "ops/cpu/amx_bf16.h"
 #include "ops/cpu/amx_int8.h"
 #include "ops/cpu/common/vec_avx512.h"
@@ -31,6 +32,8 @@ constexpr Kernels make_amx_kernels() {
   table.linear[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16;
   set_int8<Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ4_K,
            Format::kQ5_K, Format::kQ6_K>(table);
+  table.attention = amx::attention;
+  table.attention_split = amx::attention_split;
   return table;
 }
 

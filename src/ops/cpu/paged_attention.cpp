@@ -13,16 +13,15 @@ namespace donar::ops::cpu {
 namespace {
 
 constexpr int64_t kFairUnits = 4;       // pieces of work per thread, so that none waits long
-constexpr int kSharedRows = 32;         // of an item whose splits are handed out, at most
 constexpr int64_t kPartsPerThread = 8;  // parts between two merges
 
 int64_t padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
-int64_t part_floats(int head_dim) { return kSharedRows * (padded_head(head_dim) + 2); }
+int64_t part_floats(int head_dim) { return kAttentionSharedRows * (padded_head(head_dim) + 2); }
 
 AttentionPart part_at(float* memory, int64_t index, int head_dim) {
   float* at = memory + index * part_floats(head_dim);
-  float* max = at + kSharedRows * padded_head(head_dim);
-  return {at, max, max + kSharedRows};
+  float* max = at + kAttentionSharedRows * padded_head(head_dim);
+  return {at, max, max + kAttentionSharedRows};
 }
 
 struct SplitRange {
@@ -104,8 +103,8 @@ class Items {
   // kv heads of one item. An item of several has all query heads of each.
   int kv_heads_of(int64_t s) const {
     const int64_t rows = std::max<int64_t>(rows_of(s), 1) * group_;
-    if (rows > kSharedRows) return 1;
-    return std::min(most_kv_heads_, kSharedRows / static_cast<int>(rows));
+    if (rows > kAttentionSharedRows) return 1;
+    return std::min(most_kv_heads_, kAttentionSharedRows / static_cast<int>(rows));
   }
   int64_t parts_of(int64_t s) const {
     const int each = kv_heads_of(s);
@@ -143,7 +142,7 @@ int64_t shared_splits(const Items& items) {
   int64_t splits = 0;
   for (int64_t i = 0; i < items.count(); ++i) {
     const AttentionItem item = items.item(i, nullptr);
-    if (item.kv_heads * item.queries * item.heads > kSharedRows) return 0;
+    if (item.kv_heads * item.queries * item.heads > kAttentionSharedRows) return 0;
     splits += splits_of(item).count();
   }
   return splits;
@@ -204,10 +203,15 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
 
 }  // namespace
 
+// The larger one of what attention_kernels.h and amx_attention.h take.
 int64_t attention_scratch_bytes(int head_dim) {
   const int64_t head = padded_head(head_dim);
-  return (kAttentionRows * (3 * head + kAttentionSplit + 16 + 4) + head * (64 + 32)) *
-         int64_t{sizeof(float)};
+  const int64_t parts = 2 * kAttentionRows * (head + 2);
+  const int64_t floats = kAttentionRows * (head + kAttentionSplit + 16) + head * (64 + 32) + parts;
+  const int64_t steps = (head_dim + 31) / 32;
+  const int64_t tiles = (kAttentionSharedRows + 1) * steps + 16 * steps * 2 + 16;
+  const int64_t amx = tiles * 256 + kAttentionSplit * 16 + head * 16 + parts;
+  return std::max(floats, amx) * int64_t{sizeof(float)};
 }
 
 void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView query_start,
