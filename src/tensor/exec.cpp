@@ -19,6 +19,12 @@ bool has_f16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
+// Leaf 7, subleaf 1, eax: compilers differ in the name too.
+bool has_avx_vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1u << 4)) != 0;
+}
+
 bool has_amx() {
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;  // leaf 7, edx
   constexpr unsigned kAll = kBf16 | kTile | kInt8;
@@ -44,6 +50,8 @@ bool cpu_runs(CpuIsa isa) {
 #if defined(__x86_64__)
     case CpuIsa::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    case CpuIsa::kAvxVnni:
+      return cpu_runs(CpuIsa::kAvx2) && has_avx_vnni();
     case CpuIsa::kAvx512:
       return cpu_runs(CpuIsa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
@@ -78,6 +86,8 @@ const char* cpu_isa_name(CpuIsa isa) {
       return "portable";
     case CpuIsa::kAvx2:
       return "avx2";
+    case CpuIsa::kAvxVnni:
+      return "avx-vnni";
     case CpuIsa::kAvx512:
       return "avx512";
     case CpuIsa::kAmx:

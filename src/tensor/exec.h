@@ -19,15 +19,16 @@ enum class DeviceType : uint8_t { kCpu, kCuda };
 enum class CpuIsa : uint8_t {
   kPortable,
   kAvx2,      // and FMA, F16C
+  kAvxVnni,   // and the dot products of four int8 in 256 bits
   kAvx512,    // F, BW, VL, DQ and VNNI
   kAmx,       // and tiles of int8 and bfloat16, if the kernel lets this process have them
   kNeon,      // what every aarch64 has
   kNeonDot,   // and the dot products of four int8 (dotprod)
   kNeonI8mm,  // and the 2 x 2 matrix products of int8 and bfloat16 (i8mm, bf16)
 };
-inline constexpr CpuIsa kCpuIsas[] = {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512,
-                                      CpuIsa::kAmx,      CpuIsa::kNeon, CpuIsa::kNeonDot,
-                                      CpuIsa::kNeonI8mm};
+inline constexpr CpuIsa kCpuIsas[] = {CpuIsa::kPortable, CpuIsa::kAvx2,    CpuIsa::kAvxVnni,
+                                      CpuIsa::kAvx512,   CpuIsa::kAmx,     CpuIsa::kNeon,
+                                      CpuIsa::kNeonDot,  CpuIsa::kNeonI8mm};
 bool cpu_runs(CpuIsa isa);
 CpuIsa detect_cpu_isa();  // the last one that this machine runs
 const char* cpu_isa_name(CpuIsa isa);
