@@ -3,6 +3,11 @@
 add_library(donar_options INTERFACE)
 target_include_directories(donar_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
 target_compile_options(donar_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wpedantic -Wno-missing-field-initializers>)
+# A product and a sum are fused only where the code says so. Compilers do it by themselves where every CPU of the architecture can, as
+# on aarch64 and not on x86: a seeded text would differ between the two, and a value between a loop's vectors and its last elements.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  target_compile_options(donar_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-ffp-contract=off>)
+endif()
 # The one build flag that code sees: kCuda in tensor/cuda.h.
 target_compile_definitions(donar_options INTERFACE DONAR_CUDA=$<BOOL:${DONAR_HAS_CUDA}>)
 # Warnings are errors with the compiler of CI; a newer one's new warnings must not keep a user from building, and the

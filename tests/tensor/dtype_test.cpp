@@ -92,5 +92,15 @@ TEST(CpuIsa, belongs_to_one_architecture) {
 #endif
 }
 
+// On aarch64 compilers fuse by themselves unless they are told not to.
+TEST(Floats, products_and_sums_round_apart_on_every_architecture) {
+  volatile float near_one = 1.0f + 0x1p-12f;
+  volatile float minus_square = -(1.0f + 0x1p-11f);  // of the exact one 2^-24 is left
+  const float a = near_one;
+  const float b = minus_square;
+  EXPECT_EQ(a * a + b, 0.0f);
+  EXPECT_EQ(std::fma(a, a, b), 0x1p-24f);
+}
+
 }  // namespace
 }  // namespace donar
