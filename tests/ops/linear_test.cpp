@@ -62,7 +62,7 @@ TEST(Linear, equals_the_reference_for_every_format_isa_shape_and_row_count) {
       const Packed packed(stored, /*with_bias=*/shape.n % 2 == 1);
       std::vector<std::vector<float>> weights;
       for (int64_t i = 0; i < shape.n; ++i) weights.push_back(stored.row_values(i));
-      for (int64_t rows : {1, 2, 3, 7, 8, 13, 21}) {
+      for (int64_t rows : {1, 2, 3, 7, 8, 13, 21, 32}) {
         std::vector<float> x = reference::random_floats(rows * shape.k, 2);
         for (CpuIsa isa : available_isas()) {
           Device device(isa, /*threads=*/2);
@@ -106,6 +106,29 @@ TEST(Linear, a_row_is_bitwise_the_same_alone_and_among_others) {
         std::vector<float> one(x.begin() + r * k, x.begin() + (r + 1) * k);
         std::vector<float> alone = poisoned(n);
         linear(device.ex, view(one, {1, k}), group, view(alone, {1, n}));
+        ASSERT_TRUE(same_bits(alone.data(), &together[static_cast<size_t>(r * n)], n))
+            << name_of(row_of_table.format, isa, n, k, rows) << ", row " << r;
+      }
+    }
+  }
+}
+
+// Enough rows and values of k for every stretch that a kernel takes at a time, with a rest of each.
+TEST(Linear, a_row_among_hundreds_is_bitwise_the_row_alone) {
+  for (const quant::FormatInfo& row_of_table : quant::formats()) {
+    const int64_t n = 72, k = 2816, rows = 301;
+    const Packed packed(reference::random_matrix(row_of_table.format, n, k, 19),
+                        /*with_bias=*/true);
+    const quant::LinearGroup group{{packed.weight}, 1};
+    std::vector<float> x = reference::random_floats(rows * k, 20);
+    for (CpuIsa isa : available_isas()) {
+      if (isa == CpuIsa::kPortable) continue;  // has one kernel for any number of rows, and is slow
+      Device device(isa, /*threads=*/2);
+      std::vector<float> together = poisoned(rows * n);
+      linear(device.ex, view(x, {rows, k}), group, view(together, {rows, n}));
+      for (int64_t r : {0, 15, 16, 63, 200, 255, 256, 287, 288, 295, 296, 299, 300}) {
+        std::vector<float> alone = poisoned(n);
+        linear(device.ex, view(x, {rows, k}).rows(r, 1), group, view(alone, {1, n}));
         ASSERT_TRUE(same_bits(alone.data(), &together[static_cast<size_t>(r * n)], n))
             << name_of(row_of_table.format, isa, n, k, rows) << ", row " << r;
       }

@@ -3,6 +3,8 @@
 // in the same order.
 #pragma once
 
+#include <algorithm>
+
 #include "ops/cpu/amx_panel.h"
 #include "ops/cpu/amx_tiles.h"
 #include "ops/cpu/linear_kernels.h"
@@ -119,31 +121,36 @@ class Int8Group {
   __m512 total_[R];
 };
 
-// Rows [0, rows) of t, a multiple of R, in groups of R.
+template <int R>
+void store_rows(const LinearTile& t, int64_t row, const float (*totals)[16]) {
+  for (int r = 0; r < R; ++r) {
+    __m512 total = V::load(totals[r]);
+    if (t.bias != nullptr) total = V::add(total, V::load_n(t.bias, t.outputs));
+    V::store_n(t.y + (row + r) * t.y_stride, total, t.outputs);
+  }
+}
+
+// Rows [first, first + rows) of t, a multiple of R, in groups of R.
 template <Format kFormat, int R>
 void multiply_groups(const LinearTile& t, int64_t first, int64_t rows) {
-  constexpr int64_t kPassRows = 256;  // their totals wait in L1 for the next panel
+  constexpr int64_t kPassRows = R == 16 ? 256 : R;  // their totals wait in L1 for the next panel
   const Shapes shapes(int8_shapes<R, has_halves(kFormat)>());
   alignas(64) PanelBlock panel[kPanelBlocks];
-  alignas(64) float totals[R == 16 ? kPassRows : R][16];
+  alignas(64) float totals[kPassRows][16];
   const int64_t blocks = t.k / rows16::kBlock;
-  for (int64_t pass = 0; pass < rows; pass += kPassRows) {
-    const int64_t count = rows - pass < kPassRows ? rows - pass : kPassRows;
-    for (int64_t r = 0; r < count; ++r) V::store(totals[r], V::zero());
+  for (int64_t pass = first; pass < first + rows; pass += kPassRows) {
+    const int64_t end = std::min(pass + kPassRows, first + rows);
+    for (int64_t r = pass; r < end; ++r) V::store(totals[r - pass], V::zero());
     for (int64_t b = 0; b < blocks; b += kPanelBlocks) {
-      const int64_t depth = blocks - b < kPanelBlocks ? blocks - b : kPanelBlocks;
+      const int64_t depth = std::min<int64_t>(blocks - b, kPanelBlocks);
+      const bool last = b + depth == blocks;
       expand<kFormat>(t.weights, b, depth, panel);
-      for (int64_t r = 0; r < count; r += R) {
+      for (int64_t row = pass; row < end; row += R) {
         Int8Group<R, has_min(kFormat), has_halves(kFormat)>::multiply(
-            t.x + (first + pass + r) * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth,
-            totals + r);
+            t.x + row * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth,
+            totals + (row - pass));
+        if (last) store_rows<R>(t, row, totals + (row - pass));
       }
-    }
-    const __mmask16 valid = V::first(t.outputs);
-    for (int64_t r = 0; r < count; ++r) {
-      __m512 total = V::load(totals[r]);
-      if (t.bias != nullptr) total = V::add(total, V::load_n(t.bias, t.outputs));
-      _mm512_mask_storeu_ps(t.y + (first + pass + r) * t.y_stride, valid, total);
     }
   }
 }
