@@ -390,6 +390,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=2, help="timed runs of each program in a round")
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "results" / f"cpu-{platform.machine()}.jsonl")
     parser.add_argument("--prefix", type=str.split, default=[], help="words ahead of each benchmark program: \"numactl -N 0 -m 0\"")
+    parser.add_argument("--commit", help="that donar was built from (this checkout's)")
     parser.add_argument("--list", action="store_true", help="names of the rows")
     parser.add_argument("rows", nargs="*", metavar="ROW")
     args = parser.parse_args()
@@ -406,7 +407,7 @@ def main():
         if not program.exists():
             parser.error(f"no {program}: bench/peers/run.sh builds everything")
     args.donar = args.donar.resolve()
-    facts = machine() | {"threads": args.threads, "commit": commit(), "date": datetime.date.today().isoformat()}
+    facts = machine() | {"threads": args.threads, "commit": args.commit or commit(), "date": datetime.date.today().isoformat()}
     print(f"{facts['device']}, {facts['cores']} cores, {args.threads} threads, commit {facts['commit'] or 'unknown'}", flush=True)
     good = [measure_row(args, name, facts) for name in args.rows or ROWS]
     return 0 if all(good) else 1
