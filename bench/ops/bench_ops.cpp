@@ -61,17 +61,17 @@ class Bench {
     ex_.pool = &pool_;
     ex_.arena = &arena_;
     ceilings_ = measure_ceilings(pool_, options.isa);
-    std::printf("%s, %d threads: read %.1f GB/s, int8 %.2f TOP/s, f32 %.2f TFLOP/s\n",
+    std::printf("%s, %d threads: read %.1f GB/s, int8 %.2f TOP/s, f32 %.2f, bf16 %.2f TFLOP/s\n",
                 cpu_isa_name(options.isa), options.threads, ceilings_.read_gb_per_s,
-                ceilings_.int8_tops, ceilings_.f32_tflops);
+                ceilings_.int8_tops, ceilings_.f32_tflops, ceilings_.bf16_tflops);
   }
 
   bool wanted(const std::string& name) const {
     return name.find(options_.filter) != std::string::npos;
   }
   double peak_of(quant::Format format) const {
-    const bool is_float = format == quant::Format::kF32 || format == quant::Format::kF16 ||
-                          format == quant::Format::kBF16;
+    const bool is_float = format == quant::Format::kF32 || format == quant::Format::kF16;
+    if (format == quant::Format::kBF16) return ceilings_.bf16_tflops;
     return is_float ? ceilings_.f32_tflops : ceilings_.int8_tops;
   }
 

@@ -52,6 +52,8 @@ double peak(int threads, Loop loop) {
 }  // namespace
 
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
+  const bool amx = isa == CpuIsa::kAmx;
+  const bool avx512 = amx || isa == CpuIsa::kAvx512;
   Ceilings ceilings;
   MemoryLedger ledger;
   const Buffer buffer = *Buffer::allocate(ledger, MemoryUse::kStaging, kStreamBytes);
@@ -62,16 +64,17 @@ Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
       const TimePoint begin = Clock::now();
       pool.parallel_for(kSegmentBytes, int64_t{1} << 20, [&](int64_t from, int64_t to) {
         const std::byte* at = buffer.data() + segment + from;
-        sink +=
-            isa == CpuIsa::kAvx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
+        sink += avx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
       });
       ceilings.read_gb_per_s = std::max(
           ceilings.read_gb_per_s, static_cast<double>(kSegmentBytes) / seconds_since(begin) / 1e9);
     }
   }
-  if (isa == CpuIsa::kAvx512) {
-    ceilings.int8_tops = peak(pool.num_threads(), avx512_int8_loop) / 1e12;
-    ceilings.f32_tflops = peak(pool.num_threads(), avx512_f32_loop) / 1e12;
+  if (avx512) {
+    const int threads = pool.num_threads();
+    ceilings.f32_tflops = peak(threads, avx512_f32_loop) / 1e12;
+    ceilings.int8_tops = peak(threads, amx ? amx_int8_loop : avx512_int8_loop) / 1e12;
+    ceilings.bf16_tflops = amx ? peak(threads, amx_bf16_loop) / 1e12 : ceilings.f32_tflops;
   }
   return ceilings;
 }

@@ -10,7 +10,8 @@ namespace donar::bench {
 struct Ceilings {
   double read_gb_per_s = 0;  // all threads streaming a buffer far larger than the caches
   double int8_tops = 0;      // multiply and add counted as two
-  double f32_tflops = 0;     // also the ceiling of bf16 weights, which are multiplied in f32
+  double f32_tflops = 0;
+  double bf16_tflops = 0;  // of bf16 weights: f32, in which they are multiplied, or AMX tiles
 };
 
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa);
@@ -19,6 +20,8 @@ Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa);
 // operations.
 double avx512_int8_loop(long iterations);
 double avx512_f32_loop(long iterations);
+double amx_int8_loop(long iterations);
+double amx_bf16_loop(long iterations);
 long avx512_read_loop(const void* data, long bytes);
 
 }  // namespace donar::bench
