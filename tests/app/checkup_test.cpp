@@ -237,5 +237,13 @@ TEST_F(CheckupFilesTest, a_host_is_described_by_its_files) {
   EXPECT_EQ(host.power_mode, "15W (1)");
 }
 
+TEST_F(CheckupFilesTest, a_cpu_without_a_name_has_that_of_its_board) {
+  write("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n");
+  write("sys/class/dmi/id/product_name", "A Desk Computer\n");
+  EXPECT_EQ(probe_host(root_).cpu, "A Desk Computer");
+  write("proc/device-tree/model", "A Board\n");
+  EXPECT_EQ(probe_host(root_).cpu, "A Board");
+}
+
 }  // namespace
 }  // namespace donar::app::checkup

@@ -139,7 +139,9 @@ void probe_files(const fs::path& root, DriverFacts& driver) {
 HostFacts probe_host(const fs::path& root) {
   HostFacts host;
   host.cpu = field(text_of(root / "proc/cpuinfo"), "model name");
+  // Arm's /proc/cpuinfo mostly has no name: that of the board instead.
   if (host.cpu.empty()) host.cpu = text_of(root / "proc/device-tree/model");
+  if (host.cpu.empty()) host.cpu = text_of(root / "sys/class/dmi/id/product_name");
   host.isa = cpu_isa_name(detect_cpu_isa());
   host.threads = available_cpus();
   const std::string total = field(text_of(root / "proc/meminfo"), "MemTotal");
