@@ -200,6 +200,27 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
   }
 }
 
+// A single block is one integer sum times two scales: nothing that could round differently.
+TEST(Linear, integer_sums_are_the_same_on_every_instruction_set) {
+  for (Format format : {Format::kQ4_0, Format::kQ5_0, Format::kQ8_0}) {
+    const int64_t n = 37, k = 32;
+    const Packed packed(reference::random_matrix(format, n, k, 21));
+    const quant::LinearGroup group{{packed.weight}, 1};
+    for (int64_t rows : {1, 2, 7, 16, 40}) {
+      std::vector<float> x = reference::random_floats(rows * k, 22);
+      std::vector<float> expected;
+      for (CpuIsa isa : available_isas()) {
+        Device device(isa);
+        std::vector<float> y = poisoned(rows * n);
+        linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
+        if (expected.empty()) expected = y;
+        EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * n))
+            << name_of(format, isa, n, k, rows);
+      }
+    }
+  }
+}
+
 TEST(Linear, zero_rows_and_zero_and_extreme_inputs_work) {
   const int64_t n = 20, k = 64;
   for (Format format :
