@@ -13,17 +13,22 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/cgroup.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/core_share.h"
+#include "base/thread_placement.h"
 
 namespace donar {
 namespace {
 
 constexpr std::chrono::microseconds kSpin{50};
+// A worker that was woken runs after 10 to 50 us, unless it waits for a CPU.
+constexpr std::chrono::microseconds kLateWake{100};
+constexpr std::chrono::milliseconds kMovePeriod{50};
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -70,11 +75,21 @@ struct ThreadPool::State {
   alignas(64) FutexWord unclaimed{0};   // pieces that nobody has taken
   alignas(64) FutexWord unfinished{0};  // pieces that are not done
   std::atomic<uint32_t> caller_sleeps{0};
-  alignas(64) FutexWord epoch{0};  // one more per job; what idle workers watch
-  std::atomic<uint32_t> sleepers{0};
+  alignas(64) FutexWord epoch{0};     // one more per job; what idle workers watch
+  std::atomic<uint32_t> sleepers{0};  // workers that wait for a job, or were woken and do not run
+  std::atomic<int> caller_cpu{-1};    // when it last woke a worker
   FutexWord stop{0};
 
-  std::vector<std::thread> workers;
+  // Caller only: some worker has not woken up.
+  bool wakes_workers = false;
+  TimePoint move_at{};
+
+  struct Worker {
+    std::atomic<pid_t> id{0};
+    std::atomic<bool> sleeps{false};
+    std::thread thread;
+  };
+  std::vector<Worker> workers;
 
   // Claims and runs a piece; false if there was none.
   bool run_piece() {
@@ -93,7 +108,8 @@ struct ThreadPool::State {
     return true;
   }
 
-  void work() {
+  void work(Worker& self) {
+    self.id.store(this_thread_id(), std::memory_order_relaxed);
     CoreShare share;
     const auto woke = [&] { share.wake(this_thread_time()); };
     woke();
@@ -101,9 +117,14 @@ struct ThreadPool::State {
     while (true) {
       const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
       if (!spin_until(changed)) {
+        self.sleeps.store(true, std::memory_order_release);
         sleepers.fetch_add(1, std::memory_order_seq_cst);
         while (epoch.load(std::memory_order_seq_cst) == seen) futex_wait(epoch, seen);
         sleepers.fetch_sub(1, std::memory_order_seq_cst);
+        self.sleeps.store(false, std::memory_order_relaxed);
+        // The caller waits for this CPU if it has not been moved meanwhile.
+        const int cpu = this_cpu();
+        if (cpu == caller_cpu.load(std::memory_order_relaxed)) leave_cpu(self.id, cpu);
         woke();
       }
       // In this order: the change that says stop must not be taken for one that was seen.
@@ -132,7 +153,24 @@ struct ThreadPool::State {
 
   void announce(uint32_t wanted) {
     epoch.fetch_add(1, std::memory_order_seq_cst);
-    if (sleepers.load(std::memory_order_seq_cst) != 0) futex_wake(epoch, static_cast<int>(wanted));
+    if (sleepers.load(std::memory_order_seq_cst) == 0) {
+      wakes_workers = false;
+      return;
+    }
+    caller_cpu.store(this_cpu(), std::memory_order_relaxed);
+    futex_wake(epoch, static_cast<int>(wanted));
+    if (!std::exchange(wakes_workers, true)) move_at = Clock::now() + kLateWake;
+  }
+
+  // A worker that was woken on the caller's CPU would wait there until the caller is through.
+  void move_late_workers() {
+    const TimePoint now = Clock::now();
+    if (now < move_at) return;
+    move_at = now + kMovePeriod;
+    const int cpu = this_cpu();
+    for (Worker& worker : workers) {
+      if (worker.sleeps.load(std::memory_order_acquire)) leave_cpu(worker.id, cpu);
+    }
   }
 
   void wait_for_others() {
@@ -148,16 +186,16 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
   DONAR_CHECK(num_threads >= 1, "a pool of {} threads", num_threads);
-  for (int i = 1; i < num_threads; ++i) {
-    state_->workers.emplace_back([state = state_.get()] { state->work(); });
-  }
+  state_->workers = std::vector<State::Worker>(static_cast<size_t>(num_threads - 1));
+  for (State::Worker& worker : state_->workers)
+    worker.thread = std::thread([state = state_.get(), &worker] { state->work(worker); });
 }
 
 ThreadPool::~ThreadPool() {
   state_->stop.store(1, std::memory_order_release);
   futex_wake(state_->stop, num_threads());
   state_->announce(static_cast<uint32_t>(state_->workers.size()));
-  for (std::thread& worker : state_->workers) worker.join();
+  for (State::Worker& worker : state_->workers) worker.thread.join();
 }
 
 int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
@@ -183,6 +221,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t chunk,
   state.unclaimed.store(state.num_chunks, std::memory_order_release);
   state.announce(state.num_chunks - 1);
   while (state.run_piece()) {
+    if (state.wakes_workers) state.move_late_workers();
   }
   state.wait_for_others();
 }
