@@ -18,10 +18,12 @@ inline constexpr int kTileBytes = kRows * kRowBytes;
 inline constexpr int kMostPairs = kAttentionSharedRows + 1;  // (block of rows, kv head) of an item
 inline constexpr int kBlockRows = 16;
 inline constexpr int kMostBlocks = kAttentionRows / kBlockRows;
+inline constexpr int kSplitChunks = kAttentionSplit / kAttentionChunk;
+inline constexpr int kMostHeadDim = 512;  // bits of SplitKernel::woven_
 
 // Whether AMX takes the item; the same for every row that the kernel sees of one cache.
 inline bool takes(const AttentionItem& item) {
-  return item.dtype == DType::kBF16 && item.head_dim % kStep == 0;
+  return item.dtype == DType::kBF16 && item.head_dim % kStep == 0 && item.head_dim <= kMostHeadDim;
 }
 
 constexpr Config attention_shapes() {
@@ -31,13 +33,13 @@ constexpr Config attention_shapes() {
 }
 inline constexpr Config kAttentionShapes = attention_shapes();
 
-// What amx::attention carves out of an item's scratch (amx_attention_scratch_bytes).
+// What amx::attention carves out of an item's scratch (attention_scratch_bytes).
 struct Scratch {
   std::byte* queries;  // [pairs][steps] tiles: row p of a tile is values 2p, 2p + 1 of 16 rows
   std::byte* values;   // [chunk or head][steps][2] tiles
-  std::byte* weights;  // [heads of a block] tiles
+  std::byte* weights;  // [chunk][heads of a block] tiles
   float* scores;       // [256][16]
-  float* sums;         // [steps][2] tiles
+  float* sums;         // [4] tiles
   AttentionPart part, total;
 
   Scratch(std::byte* memory, int head_dim) {
@@ -52,9 +54,9 @@ struct Scratch {
     };
     queries = take(int64_t{kMostPairs} * steps * kTileBytes);
     values = take(int64_t{kBlockRows} * steps * 2 * kTileBytes);
-    weights = take(int64_t{kBlockRows} * kTileBytes);
+    weights = take(int64_t{kBlockRows} * kSplitChunks * kTileBytes);
     scores = floats(kAttentionSplit * kBlockRows);
-    sums = floats(int64_t{head_dim} * kBlockRows);
+    sums = floats(4 * kRows * kBlockRows);
     part = {floats(int64_t{kAttentionRows} * head_dim), floats(kAttentionRows),
             floats(kAttentionRows)};
     total = {floats(int64_t{kAttentionRows} * head_dim), floats(kAttentionRows),
@@ -116,17 +118,22 @@ inline void load_queries(const AttentionItem& item, const RowBlock& block, std::
   }
 }
 
-// 2^x for x <= 0, relative error below 5e-6: bf16 keeps eight bits. 0 below -126.
-inline __m512 exp2_weight(__m512 x) {
+// bf16(2^x) for x <= 0 (2^-126 below), in the upper half of each lane; relative error before
+// rounding below 8e-5. Adding 1.5 * 2^23 rounds to an integer, in additions, which do not wait for
+// the tiles as products do.
+inline __m512i exp2_bf16(__m512 x) {
+  const __m512 big = _mm512_set1_ps(12582912.0f);
   const __m512 clamped = _mm512_max_ps(x, _mm512_set1_ps(-126.0f));
-  const __m512 n = VecAvx512::round(clamped);
-  const __m512 r = _mm512_sub_ps(clamped, n);
-  __m512 p = _mm512_set1_ps(9.61812911e-3f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55041087e-2f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40226507e-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147181e-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_GE_OQ), p, n);
+  const __m512 shifted = _mm512_add_ps(clamped, big);
+  const __m512 r = _mm512_sub_ps(clamped, _mm512_sub_ps(shifted, big));
+  __m512 p = _mm512_set1_ps(0.05517167f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.24261112f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.69326099f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.99992807f));
+  // The integer lies in the low bits of `shifted`, whose other bits the shift drops.
+  const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  const __m512i power = _mm512_add_epi32(_mm512_castps_si512(p), exponent);
+  return _mm512_add_epi32(power, _mm512_set1_epi32(0x8000));
 }
 
 // One split of one item.
@@ -141,7 +148,8 @@ class SplitKernel {
         steps_(item.head_dim / kStep),
         row_bytes_(int64_t{item.head_dim} * 2),
         table_(item.block_table + split * (kAttentionSplit / kv::kBlockTokens)),
-        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)) {}
+        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)),
+        asks_(item.queries * item.heads <= kBlockRows) {}
 
   void run() {
     RowBlock blocks[kMostBlocks];
@@ -150,6 +158,9 @@ class SplitKernel {
   }
 
  private:
+  static constexpr int kAhead = 2;  // (chunk, head) pieces fetched before they are used
+
+  // The keys or values of a kv head in block i of the split.
   const std::byte* block(int i, int kv_head, bool is_value) const {
     return static_cast<const std::byte*>(item_.cache) +
            (int64_t{table_[i]} * item_.block_elements +
@@ -158,12 +169,28 @@ class SplitKernel {
            kv_head * kv::kBlockTokens * row_bytes_;
   }
 
-  void run_block(const RowBlock& rows) {
+  // A block's rows and the keys that they see, lane by lane. Lanes without a row repeat the first
+  // one's keys; nothing reads their results.
+  struct Lanes {
+    __m512i begins, ends;
+    KeyRange all;  // that every row sees
+    int first_chunk, end_chunk;
+
+    // Which rows see the key; `whole` chunks are seen by all.
+    __mmask16 sees(int key) const {
+      return static_cast<__mmask16>(_mm512_cmple_epi32_mask(begins, _mm512_set1_epi32(key)) &
+                                    _mm512_cmpgt_epi32_mask(ends, _mm512_set1_epi32(key)));
+    }
+    bool whole(int chunk) const {
+      return chunk * kAttentionChunk >= all.first && (chunk + 1) * kAttentionChunk <= all.end;
+    }
+  };
+
+  Lanes lanes_of(const RowBlock& rows) const {
     alignas(64) int32_t begin[kBlockRows], end[kBlockRows];
-    KeyRange some = {kAttentionSplit, 0};  // keys that one of the rows sees
-    KeyRange all = {0, kAttentionSplit};   // that all of them see
+    KeyRange some = {kAttentionSplit, 0};
+    KeyRange all = {0, kAttentionSplit};
     for (int lane = 0; lane < kBlockRows; ++lane) {
-      // Lanes without a row repeat the first one's keys; nothing reads their results.
       const int row = rows.first + (lane < rows.rows ? lane : 0);
       const KeyRange keys = within<VecAvx512>(
           query_keys<VecAvx512>(item_, item_row<VecAvx512>(item_, row).query), split_);
@@ -178,82 +205,44 @@ class SplitKernel {
       all = {keys.first > all.first ? keys.first : all.first,
              keys.end < all.end ? keys.end : all.end};
     }
-    const int first_chunk = some.first / kAttentionChunk;
-    const int end_chunk = (some.end + kAttentionChunk - 1) / kAttentionChunk;
-    for (int chunk = first_chunk; chunk < end_chunk; ++chunk) score(rows, chunk);
+    return {_mm512_load_si512(begin), _mm512_load_si512(end), all, some.first / kAttentionChunk,
+            (some.end + kAttentionChunk - 1) / kAttentionChunk};
+  }
 
-    const __m512i begins = _mm512_load_si512(begin), ends = _mm512_load_si512(end);
-    const auto sees = [&](int key) {
-      return static_cast<__mmask16>(_mm512_cmple_epi32_mask(begins, _mm512_set1_epi32(key)) &
-                                    _mm512_cmpgt_epi32_mask(ends, _mm512_set1_epi32(key)));
-    };
-    const auto full = [&](int chunk) {
-      return chunk * kAttentionChunk >= all.first && (chunk + 1) * kAttentionChunk <= all.end;
-    };
-    __m512 largest[4];
-    for (__m512& m : largest) m = _mm512_set1_ps(-INFINITY);
-    for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
-      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
-      const bool whole = full(chunk);
-#pragma GCC unroll 4
-      for (int key = 0; key < kAttentionChunk; ++key) {
-        const __mmask16 seen =
-            whole ? static_cast<__mmask16>(0xffff) : sees(chunk * kAttentionChunk + key);
-        largest[key % 4] = _mm512_mask_max_ps(largest[key % 4], seen, largest[key % 4],
-                                              _mm512_load_ps(scores + key * kBlockRows));
+  void run_block(const RowBlock& rows) {
+    const Lanes lanes = lanes_of(rows);
+    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) score(rows, lanes, chunk);
+    softmax(rows, lanes);
+    for (int step = 0; step < steps_; step += 2) {
+      if (step + 1 < steps_) {
+        add<2>(rows, lanes, step);
+      } else {
+        add<1>(rows, lanes, step);
       }
     }
-    const __m512 factor = _mm512_set1_ps(item_.scale * kLog2E);
-    const __m512 max = _mm512_mul_ps(factor, _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]),
-                                                           _mm512_max_ps(largest[2], largest[3])));
+  }
 
-    memset(s_.sums, 0, static_cast<size_t>(steps_ * 2 * kTileBytes));
-    memset(s_.weights, 0, static_cast<size_t>(rows.heads * kTileBytes));
-    __m512 total[4];
-    for (__m512& sum : total) sum = _mm512_setzero_ps();
-    for (int chunk = first_chunk; chunk < end_chunk; ++chunk) {
-      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
-      const bool whole = full(chunk);
-      __m512 pairs[kBlockRows];
-      const auto weight = [&](int key) {
-        const __mmask16 seen =
-            whole ? static_cast<__mmask16>(0xffff) : sees(chunk * kAttentionChunk + key);
-        const __m512 w =
-            exp2_weight(_mm512_fmsub_ps(_mm512_load_ps(scores + key * kBlockRows), factor, max));
-        return _mm512_maskz_and_epi32(
-            seen, _mm512_add_epi32(_mm512_castps_si512(w), _mm512_set1_epi32(0x8000)),
-            _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u)));
-      };
-#pragma GCC unroll 16
-      for (int pair = 0; pair < kBlockRows; ++pair) {
-        const __m512i even = weight(2 * pair), odd = weight(2 * pair + 1);
-        total[pair % 2 * 2] = _mm512_add_ps(total[pair % 2 * 2], _mm512_castsi512_ps(even));
-        total[pair % 2 * 2 + 1] = _mm512_add_ps(total[pair % 2 * 2 + 1], _mm512_castsi512_ps(odd));
-        pairs[pair] = _mm512_castsi512_ps(_mm512_or_si512(odd, _mm512_srli_epi32(even, 16)));
-      }
-      VecAvx512::transpose(pairs);
-      const int of_head = item_.queries * item_.heads;
-#pragma GCC unroll 16
-      for (int lane = 0; lane < kBlockRows; ++lane) {
-        if (lane >= rows.rows) break;
-        const int head = (rows.first + lane) / of_head - rows.first_head;
-        _mm512_store_ps(s_.weights + head * kTileBytes + lane * kRowBytes, pairs[lane]);
-      }
-      add(rows, chunk);
+  // Block b of the chunk kAhead pieces after (chunk, head h) in the passes over the block's keys,
+  // then values.
+  const std::byte* later(const RowBlock& rows, const Lanes& lanes, int chunk, int h, bool is_value,
+                         int b) const {
+    const int of_pass = (lanes.end_chunk - lanes.first_chunk) * rows.heads;
+    int piece = (chunk - lanes.first_chunk) * rows.heads + h + kAhead;
+    if (piece >= of_pass && !is_value) {
+      is_value = true;
+      piece -= of_pass;
     }
-    const __m512 sum =
-        _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
-    // Nothing seen: the maximum is -inf and the sum 0.
-    _mm512_mask_storeu_ps(part_.max + rows.first, VecAvx512::first(rows.rows), max);
-    _mm512_mask_storeu_ps(part_.sum + rows.first, VecAvx512::first(rows.rows), sum);
-    store(rows);
+    if (piece >= of_pass) piece = of_pass - 1;
+    const int i = (lanes.first_chunk + piece / rows.heads) * kChunkBlocks + b;
+    const int last = (item_keys_.end - 1) / kv::kBlockTokens;
+    return block(i < last ? i : last, rows.first_head + piece % rows.heads, is_value);
   }
 
   // Scores of a chunk's keys: two tiles of 16.
-  void score(const RowBlock& rows, int chunk) const {
+  void score(const RowBlock& rows, const Lanes& lanes, int chunk) const {
     zero<0>();
     zero<1>();
-    const int i = chunk * (kAttentionChunk / kv::kBlockTokens);
+    const int i = chunk * kChunkBlocks;
     const bool both = (i + 1) * kv::kBlockTokens < item_keys_.end;
     for (int h = 0; h < rows.heads; ++h) {
       const std::byte* first = block(i, rows.first_head + h, false);
@@ -265,6 +254,12 @@ class SplitKernel {
         load<3>(second + step * kRowBytes, row_bytes_);
         dot_bf16<0, 2, 4>();
         dot_bf16<1, 3, 4>();
+        if (!asks_) continue;
+        for (int b = 0; b < kChunkBlocks; ++b) {
+          const std::byte* at = later(rows, lanes, chunk, h, false, b) + step * kRowBytes;
+          for (int key = 0; key < kv::kBlockTokens; ++key)
+            prefetch<VecAvx512>(at + key * row_bytes_);
+        }
       }
     }
     float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
@@ -272,67 +267,159 @@ class SplitKernel {
     amx::store<1>(scores + kv::kBlockTokens * kBlockRows);
   }
 
-  // The chunk's values of a head, keys 2p and 2p + 1 in row p; zero behind the last key.
-  void weave(int chunk, int kv_head, std::byte* to) const {
-    const int i = chunk * (kAttentionChunk / kv::kBlockTokens);
+  // Scores -> weights of the block's rows, tiles [row][32 keys] of bf16 for each chunk and head;
+  // their maxima and sums. Nothing seen: the maximum is -inf and the sum 0.
+  void softmax(const RowBlock& rows, const Lanes& lanes) const {
+    constexpr auto kAll = static_cast<__mmask16>(0xffff);
+    __m512 largest[4];
+    for (__m512& m : largest) m = _mm512_set1_ps(-INFINITY);
+    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
+      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
+      const auto take = [&](auto seen) {
+#pragma GCC unroll 4
+        for (int key = 0; key < kAttentionChunk; ++key) {
+          largest[key % 4] = _mm512_mask_max_ps(largest[key % 4], seen(key), largest[key % 4],
+                                                _mm512_load_ps(scores + key * kBlockRows));
+        }
+      };
+      if (lanes.whole(chunk)) {
+        take([](int) { return kAll; });
+      } else {
+        take([&](int key) { return lanes.sees(chunk * kAttentionChunk + key); });
+      }
+    }
+    const __m512 factor = _mm512_set1_ps(item_.scale * kLog2E);
+    const __m512 max = _mm512_mul_ps(factor, _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]),
+                                                           _mm512_max_ps(largest[2], largest[3])));
+
+    // The rows of other heads.
+    if (rows.heads > 1) {
+      memset(s_.weights + lanes.first_chunk * rows.heads * kTileBytes, 0,
+             static_cast<size_t>((lanes.end_chunk - lanes.first_chunk) * rows.heads * kTileBytes));
+    }
+    std::byte* row_weights[kBlockRows];
+    const int of_head = item_.queries * item_.heads;
+    for (int lane = 0; lane < rows.rows; ++lane) {
+      row_weights[lane] = s_.weights + lane * kRowBytes +
+                          ((rows.first + lane) / of_head - rows.first_head) * kTileBytes;
+    }
+    __m512 total[4];
+    for (__m512& sum : total) sum = _mm512_setzero_ps();
+    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
+      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
+      __m512 pairs[kBlockRows];
+      const auto weigh = [&](auto seen) {
+        const auto weight = [&](int key) {
+          const __m512 score = _mm512_load_ps(scores + key * kBlockRows);
+          return _mm512_maskz_and_epi32(seen(key), exp2_bf16(_mm512_fmsub_ps(score, factor, max)),
+                                        _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u)));
+        };
+#pragma GCC unroll 16
+        for (int pair = 0; pair < kBlockRows; ++pair) {
+          const __m512i even = weight(2 * pair), odd = weight(2 * pair + 1);
+          __m512* sums = total + pair % 2 * 2;
+          sums[0] = _mm512_add_ps(sums[0], _mm512_castsi512_ps(even));
+          sums[1] = _mm512_add_ps(sums[1], _mm512_castsi512_ps(odd));
+          pairs[pair] = _mm512_castsi512_ps(_mm512_or_si512(odd, _mm512_srli_epi32(even, 16)));
+        }
+      };
+      if (lanes.whole(chunk)) {
+        weigh([](int) { return kAll; });
+      } else {
+        weigh([&](int key) { return lanes.sees(chunk * kAttentionChunk + key); });
+      }
+      VecAvx512::transpose(pairs);
+#pragma GCC unroll 16
+      for (int lane = 0; lane < kBlockRows; ++lane) {
+        if (lane >= rows.rows) break;
+        _mm512_store_ps(row_weights[lane] + chunk * rows.heads * kTileBytes, pairs[lane]);
+      }
+    }
+    const __m512 sum =
+        _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
+    _mm512_mask_storeu_ps(part_.max + rows.first, VecAvx512::first(rows.rows), max);
+    _mm512_mask_storeu_ps(part_.sum + rows.first, VecAvx512::first(rows.rows), sum);
+  }
+
+  // The values [step, step + kSteps) of a chunk's keys, keys 2p and 2p + 1 in row p; zero behind
+  // the last key.
+  template <int kSteps>
+  void weave(const RowBlock& rows, const Lanes& lanes, int chunk, int h, int step,
+             std::byte* to) const {
     const int keys = item_keys_.end - chunk * kAttentionChunk;
-    for (int pair = 0; pair < kRows; ++pair) {
-      const int key = 2 * pair;
-      const std::byte* even = key < keys ? block(i + key / kv::kBlockTokens, kv_head, true) +
-                                               key % kv::kBlockTokens * row_bytes_
-                                         : nullptr;
-      for (int step = 0; step < steps_; ++step) {
-        const __m512i a =
-            key < keys ? _mm512_loadu_si512(even + step * kRowBytes) : _mm512_setzero_si512();
-        const __m512i b = key + 1 < keys ? _mm512_loadu_si512(even + row_bytes_ + step * kRowBytes)
-                                         : _mm512_setzero_si512();
-        std::byte* tiles = to + step * 2 * kTileBytes + pair * kRowBytes;
-        _mm512_store_si512(tiles, _mm512_unpacklo_epi16(a, b));
-        _mm512_store_si512(tiles + kTileBytes, _mm512_unpackhi_epi16(a, b));
+    for (int b = 0; b < kChunkBlocks; ++b) {
+      std::byte* tiles = to + b * (kv::kBlockTokens / 2) * kRowBytes;
+      const int left = keys - b * kv::kBlockTokens;
+      const std::byte* at =
+          left > 0 ? block(chunk * kChunkBlocks + b, rows.first_head + h, true) + step * kRowBytes
+                   : nullptr;
+      const std::byte* ask =
+          asks_ ? later(rows, lanes, chunk, h, true, b) + step * kRowBytes : nullptr;
+      for (int key = 0; key < kv::kBlockTokens; key += 2, tiles += kRowBytes) {
+#pragma GCC unroll 2
+        for (int i = 0; i < kSteps; ++i) {
+          const std::byte* from = at + key * row_bytes_ + i * kRowBytes;
+          const __m512i even = key < left ? _mm512_loadu_si512(from) : _mm512_setzero_si512();
+          const __m512i odd =
+              key + 1 < left ? _mm512_loadu_si512(from + row_bytes_) : _mm512_setzero_si512();
+          _mm512_store_si512(tiles + i * 2 * kTileBytes, _mm512_unpacklo_epi16(even, odd));
+          _mm512_store_si512(tiles + (i * 2 + 1) * kTileBytes, _mm512_unpackhi_epi16(even, odd));
+          if (!asks_) continue;
+          prefetch<VecAvx512>(ask + key * row_bytes_ + i * kRowBytes);
+          prefetch<VecAvx512>(ask + (key + 1) * row_bytes_ + i * kRowBytes);
+        }
       }
     }
   }
 
-  // sums += weights of the chunk . its values
-  void add(const RowBlock& rows, int chunk) const {
-    const int64_t head_bytes = int64_t{steps_} * 2 * kTileBytes;
+  // part.values [step, step + kSteps) = weights . values
+  template <int kSteps>
+  void add(const RowBlock& rows, const Lanes& lanes, int step) {
     const bool kept = item_.kv_heads == 1;  // woven by the first block of rows for the others
-    std::byte* values = kept ? s_.values + chunk * head_bytes : s_.values;
-    for (int h = 0; h < rows.heads; ++h) {
-      if (!kept || !(woven_ >> chunk & 1))
-        weave(chunk, rows.first_head + h, values + h * head_bytes);
+    zero<0>();
+    zero<1>();
+    if constexpr (kSteps == 2) {
+      zero<2>();
+      zero<3>();
     }
-    if (kept) woven_ |= 1u << chunk;
-    for (int step = 0; step < steps_; ++step) {
-      float* sums = s_.sums + step * 2 * kTileBytes / int64_t{sizeof(float)};
-      load<0>(sums, kRowBytes);
-      load<1>(sums + kRows * kBlockRows, kRowBytes);
+    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
+      const uint64_t bit = uint64_t{1} << (step / 2 * kSplitChunks + chunk);
       for (int h = 0; h < rows.heads; ++h) {
-        const std::byte* from = values + h * head_bytes + step * 2 * kTileBytes;
-        load<2>(s_.weights + h * kTileBytes, kRowBytes);
-        load<3>(from, kRowBytes);
-        load<4>(from + kTileBytes, kRowBytes);
-        dot_bf16<0, 2, 3>();
-        dot_bf16<1, 2, 4>();
+        std::byte* values =
+            s_.values + (int64_t{kept ? chunk : h} * steps_ + step) * 2 * kTileBytes;
+        if (!kept || (woven_ & bit) == 0) weave<kSteps>(rows, lanes, chunk, h, step, values);
+        load<4>(s_.weights + (chunk * rows.heads + h) * kTileBytes, kRowBytes);
+        load<5>(values, kRowBytes);
+        dot_bf16<0, 4, 5>();
+        load<6>(values + kTileBytes, kRowBytes);
+        dot_bf16<1, 4, 6>();
+        if constexpr (kSteps == 2) {
+          load<7>(values + 2 * kTileBytes, kRowBytes);
+          dot_bf16<2, 4, 7>();
+          load<5>(values + 3 * kTileBytes, kRowBytes);
+          dot_bf16<3, 4, 5>();
+        }
       }
-      amx::store<0>(sums);
-      amx::store<1>(sums + kRows * kBlockRows);
+      woven_ |= bit;
     }
-  }
-
-  // The sums of a step's two tiles hold fours of its values in turn.
-  void store(const RowBlock& rows) const {
+    amx::store<0>(s_.sums);
+    amx::store<1>(s_.sums + kRows * kBlockRows);
+    if constexpr (kSteps == 2) {
+      amx::store<2>(s_.sums + 2 * kRows * kBlockRows);
+      amx::store<3>(s_.sums + 3 * kRows * kBlockRows);
+    }
+    // The two tiles of a step hold fours of its values in turn.
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i second =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
     for (int lane = 0; lane < rows.rows; ++lane) {
-      float* to = part_.values + (rows.first + lane) * item_.head_dim;
-      for (int step = 0; step < steps_; ++step) {
-        const float* sums = s_.sums + step * 2 * kRows * kBlockRows + lane * kBlockRows;
+      float* to = part_.values + (rows.first + lane) * item_.head_dim + step * kStep;
+      for (int i = 0; i < kSteps; ++i, to += kStep) {
+        const float* sums = s_.sums + i * 2 * kRows * kBlockRows + lane * kBlockRows;
         const __m512 low = _mm512_load_ps(sums);
         const __m512 high = _mm512_load_ps(sums + kRows * kBlockRows);
-        _mm512_storeu_ps(to + step * kStep, _mm512_permutex2var_ps(low, first, high));
-        _mm512_storeu_ps(to + step * kStep + 16, _mm512_permutex2var_ps(low, second, high));
+        _mm512_storeu_ps(to, _mm512_permutex2var_ps(low, first, high));
+        _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(low, second, high));
       }
     }
   }
@@ -345,7 +432,8 @@ class SplitKernel {
   int64_t row_bytes_;
   const int32_t* table_;
   KeyRange item_keys_;
-  mutable uint32_t woven_ = 0;  // chunks, if the item has one kv head
+  bool asks_;           // for keys and values ahead: where no other block reads them again
+  uint64_t woven_ = 0;  // pairs of steps and chunks, if the item has one kv head
 };
 
 inline void load_item_queries(const AttentionItem& item, const Scratch& s) {

@@ -209,8 +209,8 @@ int64_t attention_scratch_bytes(int head_dim) {
   const int64_t parts = 2 * kAttentionRows * (head + 2);
   const int64_t floats = kAttentionRows * (head + kAttentionSplit + 16) + head * (64 + 32) + parts;
   const int64_t steps = (head_dim + 31) / 32;
-  const int64_t tiles = (kAttentionSharedRows + 1) * steps + 16 * steps * 2 + 16;
-  const int64_t amx = tiles * 256 + kAttentionSplit * 16 + head * 16 + parts;
+  const int64_t tiles = (kAttentionSharedRows + 1) * steps + 16 * steps * 2 + 16 * 8 + 4;
+  const int64_t amx = tiles * 256 + kAttentionSplit * 16 + parts;
   return std::max(floats, amx) * int64_t{sizeof(float)};
 }
 
