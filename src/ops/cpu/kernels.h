@@ -29,7 +29,7 @@ struct Int8BlockMeta {
   float scale;
   float scaled_sum;   // scale * sum of the 32 integers
   int32_t offset[2];  // -offset * sum: what unsigned weights (q + offset) count too much; of each
-                      // 16 values if kHalves, else of all 32
+                      // 16 values if halves, else of all 32 and the same plus the bits of kExact
 };
 inline constexpr int kInt8BlockBytes = 32 + sizeof(Int8BlockMeta);
 
@@ -44,6 +44,9 @@ struct LinearTile {
   int outputs;        // 1..16 that exist
   const float* bias;  // of this tile, or null
 };
+
+inline constexpr int64_t kLinearManyRows = 16;
+inline constexpr int64_t kLinearManyTiles = 8;
 
 // One item of attention: consecutive query rows of one sequence against one or more kv heads. Its
 // rows are kv_heads * queries * heads, at most kAttentionRows.
@@ -90,6 +93,9 @@ struct Kernels {
                        bool to_bf16, std::byte* out);
   int bf16_bytes;  // that group_floats takes for a value rounded to bf16: 4 where it stays f32
   void (*linear[quant::kNumFormats])(const LinearTile& tile);  // by quant::Format
+  // The same for kLinearManyRows rows and more, all at once, and up to kLinearManyTiles
+  // neighbouring tiles with first.outputs outputs in all; null where linear is as good.
+  void (*linear_many[quant::kNumFormats])(const LinearTile& first, int64_t tiles);
   void (*add_rms_norm)(float* x, const float* delta, const float* weight, float eps, int64_t dim,
                        float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t dim, float* y);

@@ -2,8 +2,9 @@
 // nothing else may be defined here.
 #include "ops/cpu/common/vec_avx_vnni.h"
 #include "ops/cpu/kernels_table.h"
+#include "ops/cpu/linear_panel.h"
 
 namespace donar::ops::cpu {
 extern const Kernels kKernelsAvxVnni;
-constinit const Kernels kKernelsAvxVnni = make_kernels<VecAvxVnni>();
+constinit const Kernels kKernelsAvxVnni = with_panels<VecAvxVnni>(make_kernels<VecAvxVnni>());
 }  // namespace donar::ops::cpu

@@ -4,6 +4,7 @@
 #include "ops/cpu/common/rows16.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/ops.h"
+#include "ops/cpu/tile_runs.h"
 
 namespace donar::ops::cpu {
 namespace {
@@ -12,12 +13,14 @@ using quant::Format;
 using quant::LinearGroup;
 using quant::LinearWeight;
 
-// Weights of a piece of work stay in L2 while the row blocks pass, and so does a row block while
-// the tiles of a piece pass.
-constexpr int64_t kPieceBytes = 256 << 10;
-constexpr int64_t kRowBlockBytes = 768 << 10;
+// Of weights. Few rows read them at the speed of memory, in long runs; with many, runs are short
+// because they take long, and the weights of a piece stay in L2 while the row blocks pass.
+constexpr int64_t kRunBytes = 1 << 20;
+constexpr int64_t kRunBytesOfManyRows = 256 << 10;
+constexpr int64_t kPieceBytes = 32 << 10;
+constexpr int64_t kRowBlockBytes = 768 << 10;  // of rounded rows: stay in L2 while a piece passes
 constexpr int64_t kPassRows = 1024;  // rounded at a time: bounds the workspace of large steps
-constexpr int64_t kRoundGrain = 16;  // rows of a rounding piece: whole groups of any instruction set
+constexpr int64_t kRoundGrain = 16;  // rows of a rounding piece: whole groups everywhere
 
 struct Input {
   const std::byte* data;
@@ -83,35 +86,56 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts
     tiles += parts[i].tiles;
     bytes += parts[i].tiles * rows16::tile_bytes(parts[i].weight->format, parts[i].weight->k);
   }
+  const bool many = rows >= kLinearManyRows;
+  const int threads = ex.pool->num_threads();
+  const int64_t turns = bytes / ((many ? kRunBytesOfManyRows : kRunBytes) * threads);
   const int64_t tile_bytes = std::max<int64_t>(bytes / tiles, 1);
-  // Several pieces per thread, so that a thread that falls behind costs little.
-  const int64_t fair = std::max<int64_t>(tiles / (int64_t{ex.pool->num_threads()} * 6), 1);
-  const int64_t chunk = std::clamp<int64_t>(kPieceBytes / tile_bytes, 1, fair);
+  const int64_t piece =
+      std::max<int64_t>((many ? kRunBytesOfManyRows : kPieceBytes) / tile_bytes, many ? 2 : 1);
+  TileRuns runs(tiles, threads * std::max<int64_t>(turns, 1), piece, threads);
   const int64_t block =
       std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
   const Kernels& table = kernels(ex);
 
-  ex.pool->parallel_for(tiles, chunk, [&](int64_t begin, int64_t end) {
-    for (int64_t row = 0; row < rows; row += block) {
-      for (int64_t tile = begin; tile < end; ++tile) {
-        int i = 0;
-        while (tile >= parts[i].first_tile + parts[i].tiles) ++i;
-        const LinearWeight& weight = *parts[i].weight;
-        const int64_t local = tile - parts[i].first_tile;
-        const int64_t output = local * rows16::kTileRows;
-        table.linear[static_cast<size_t>(weight.format)](
-            {.weights = static_cast<const std::byte*>(weight.data) +
-                        local * rows16::tile_bytes(weight.format, weight.k),
-             .k = rows16::padded_k(weight.format, weight.k),
-             .x = input.data + row * input.row_bytes,
-             .x_row_bytes = input.row_bytes,
-             .rows = std::min(block, rows - row),
-             .y = y.row<float>(row) + parts[i].first_output + output,
-             .y_stride = y.stride[0],
-             .outputs = static_cast<int>(std::min<int64_t>(weight.n - output, rows16::kTileRows)),
-             .bias = weight.bias != nullptr ? weight.bias + output : nullptr});
+  // Those of the tiles [begin, end) that lie in the part of the first one; returns how many.
+  const auto compute = [&](int64_t begin, int64_t end) {
+    int i = 0;
+    while (begin >= parts[i].first_tile + parts[i].tiles) ++i;
+    const LinearWeight& weight = *parts[i].weight;
+    const int64_t local = begin - parts[i].first_tile;
+    const int64_t count = std::min(end - begin, parts[i].tiles - local);
+    const int64_t bytes_of_tile = rows16::tile_bytes(weight.format, weight.k);
+    const auto tile_at = [&](int64_t tile, int64_t tiles_of_it, int64_t row, int64_t num_rows) {
+      const int64_t output = (local + tile) * rows16::kTileRows;
+      return LinearTile{
+          .weights = static_cast<const std::byte*>(weight.data) + (local + tile) * bytes_of_tile,
+          .k = rows16::padded_k(weight.format, weight.k),
+          .x = input.data + row * input.row_bytes,
+          .x_row_bytes = input.row_bytes,
+          .rows = num_rows,
+          .y = y.row<float>(row) + parts[i].first_output + output,
+          .y_stride = y.stride[0],
+          .outputs = static_cast<int>(std::min(weight.n - output, tiles_of_it * rows16::kTileRows)),
+          .bias = weight.bias != nullptr ? weight.bias + output : nullptr};
+    };
+    const auto format = static_cast<size_t>(weight.format);
+    if (many && table.linear_many[format] != nullptr) {
+      for (int64_t tile = 0; tile < count; tile += kLinearManyTiles) {
+        const int64_t tiles_at_once = std::min(count - tile, kLinearManyTiles);
+        table.linear_many[format](tile_at(tile, tiles_at_once, 0, rows), tiles_at_once);
+      }
+    } else {
+      for (int64_t row = 0; row < rows; row += block) {
+        for (int64_t tile = 0; tile < count; ++tile)
+          table.linear[format](tile_at(tile, 1, row, std::min(block, rows - row)));
       }
     }
+    return count;
+  };
+  ex.pool->parallel_for(runs.count(), 1, [&](int64_t run, int64_t) {
+    runs.work(run, [&](int64_t begin, int64_t end) {
+      while (begin < end) begin += compute(begin, end);
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 // The input of linear rounded and regrouped as the micro-kernels read it.
 #pragma once
 
+#include <bit>
 #include <cstring>
 
 #include "ops/cpu/linear_tile.h"
@@ -28,7 +29,7 @@ void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8
   meta.scale = extreme / 127.0f;
   meta.scaled_sum = meta.scale * static_cast<float>(sums[0] + sums[1]);
   meta.offset[0] = -offset * (halves ? sums[0] : sums[0] + sums[1]);
-  meta.offset[1] = halves ? -offset * sums[1] : 0;
+  meta.offset[1] = halves ? -offset * sums[1] : meta.offset[0] + std::bit_cast<int32_t>(kExact);
 }
 
 template <class V>

@@ -7,13 +7,18 @@
 
 namespace donar::ops::cpu {
 
-// Bytes ahead that a single pass over the weights asks for: the stream of a decode step.
+// Bytes ahead that a pass over the weights asks for: into L2, then into L1.
 inline constexpr int kPrefetchBytes = 4096;
+inline constexpr int kPrefetchNearBytes = 1024;
 
 template <class V, int kBytes>
 void prefetch(const std::byte* at) {
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchNearBytes + i, 0, 3);
   for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchBytes + i, 0, 2);
 }
+
+// 1.5 * 2^23: added to the bits of an integer below 2^22 it makes that float plus the integer.
+inline constexpr float kExact = 12582912.0f;
 
 // The size of the group that begins with `left` rows to go.
 template <class V>
