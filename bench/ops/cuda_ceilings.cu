@@ -140,7 +140,7 @@ double cuda_bf16_products(int iterations, float* sink, const CudaExec& exec) {
   const bool hopper = exec.arch == 90;
   const int ctas = exec.num_sms * (hopper ? 1 : 4);
   launch<peak_kernel>(dim3(static_cast<unsigned>(ctas)), dim3(kPeakThreads),
-         hopper ? kPeakShared : 0, exec, iterations, sink);
+                      hopper ? kPeakShared : 0, exec, iterations, sink);
   const double products_per_warpgroup = kPeakStages * 4 * 64.0 * kPeakTokens * 16;
   const double products_per_warp = 8 * 16.0 * 8 * 16;
   return 2.0 * ctas * iterations *
