@@ -5,11 +5,16 @@
 
 #include <algorithm>
 
-#include "ops/cpu/amx_panel.h"
 #include "ops/cpu/amx_tiles.h"
+#include "ops/cpu/common/vec_avx512.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/panel.h"
 
 namespace donar::ops::cpu::amx {
+
+using V = VecAvx512;
+
+inline constexpr int kPanelBlocks = 32;  // 24 KB: half of L1, beside the rows that stream by
 
 // A group's block of 32 k: [R rows][32 int8] | scale [R] | scale * sum [R].
 template <int R>
@@ -93,11 +98,11 @@ class Int8Group {
     if constexpr (kHalves) store<2 * kSlot + 1>(dots.of[kSlot][1]);
   }
 
-  // kMagic + dot as a float: conversions and products share the one port that tiles leave to them,
+  // kExact + dot as a float: conversions and products share the one port that tiles leave to them,
   // integer additions have two.
-  [[gnu::always_inline]] static __m512 magic_dot(const int32_t* dot) {
-    const __m512i magic = _mm512_castps_si512(V::set1(kMagic));
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_load_si512(dot), magic));
+  [[gnu::always_inline]] static __m512 exact_dot(const int32_t* dot) {
+    const __m512i exact = _mm512_castps_si512(V::set1(kExact));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_load_si512(dot), exact));
   }
 
   template <int kSlot>
@@ -107,10 +112,10 @@ class Int8Group {
     const __m512 shift = V::load(w.shift);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      // (kMagic + dot) * scale - kMagic * scale, rounded once: what dot * scale is
-      __m512 scaled = V::fma(magic_dot(dots.of[kSlot][0] + r * 16), scale, shift);
+      // (kExact + dot) * scale - kExact * scale, rounded once: what dot * scale is
+      __m512 scaled = V::fma(exact_dot(dots.of[kSlot][0] + r * 16), scale, shift);
       if constexpr (kHalves) {
-        const __m512 second = V::sub(magic_dot(dots.of[kSlot][1] + r * 16), V::set1(kMagic));
+        const __m512 second = V::sub(exact_dot(dots.of[kSlot][1] + r * 16), V::set1(kExact));
         scaled = V::fma(second, V::load(w.scale[1]), scaled);
       }
       total_[r] = V::fma(scaled, V::set1(scales[r]), total_[r]);
@@ -144,7 +149,7 @@ void multiply_groups(const LinearTile& t, int64_t first, int64_t rows) {
     for (int64_t b = 0; b < blocks; b += kPanelBlocks) {
       const int64_t depth = std::min<int64_t>(blocks - b, kPanelBlocks);
       const bool last = b + depth == blocks;
-      expand<kFormat>(t.weights, b, depth, panel);
+      expand_panel<V, kFormat, /*kSigned=*/true>(t.weights, b, depth, kPanelBlocks, panel);
       for (int64_t row = pass; row < end; row += R) {
         Int8Group<R, has_min(kFormat), has_halves(kFormat)>::multiply(
             t.x + row * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth,

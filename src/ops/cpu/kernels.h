@@ -31,6 +31,8 @@ struct Int8BlockMeta {
   int32_t offset[2];  // -offset * sum: what unsigned weights (q + offset) count too much; of each
                       // 16 values if halves, else of all 32 and the same plus the bits of kExact
 };
+// 1.5 * 2^23: added to the bits of an integer below 2^22 it makes that float plus the integer.
+inline constexpr float kExact = 12582912.0f;
 inline constexpr int kInt8BlockBytes = 32 + sizeof(Int8BlockMeta);
 
 struct LinearTile {
@@ -141,6 +143,20 @@ constexpr int weight_offset(quant::Format format) {
     default:
       return 0;
   }
+}
+
+// Of the quantized formats.
+constexpr bool has_min(quant::Format format) { return weight_offset(format) == 0; }
+constexpr bool has_halves(quant::Format format) {  // a scale for each 16 values
+  return format == quant::Format::kQ6_K;
+}
+constexpr bool has_superblocks(quant::Format format) {
+  return format == quant::Format::kQ4_K || format == quant::Format::kQ5_K ||
+         format == quant::Format::kQ6_K;
+}
+constexpr bool has_fifth_bits(quant::Format format) {
+  return format == quant::Format::kQ5_0 || format == quant::Format::kQ5_1 ||
+         format == quant::Format::kQ5_K;
 }
 
 }  // namespace donar::ops::cpu

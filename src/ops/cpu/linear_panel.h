@@ -7,158 +7,14 @@
 #include <cstring>
 
 #include "ops/cpu/linear_tile.h"
+#include "ops/cpu/panel.h"
 
 namespace donar::ops::cpu {
-
-using quant::Format;
 
 inline constexpr int kPanelTiles = 2;
 inline constexpr int kPanelBlocks = 8;          // 6 KB a tile
 inline constexpr int64_t kPanelPassRows = 256;  // their totals wait in L1 for the next panel
 inline constexpr int kPanelOutputs = kPanelTiles * rows16::kTileRows;
-
-// One block of 32 values of k, 16 outputs.
-struct alignas(64) PanelBlock {
-  uint8_t q[8][rows16::kVectorBytes];  // per four k [16 rows][4 k], unsigned
-  float scale[2][16];                  // Q6_K: of each 16 values; else the first is of all 32
-  float shift[16];                     // -kExact * scale[0]
-  float min[16];                       // formats with a minimum
-};
-
-constexpr bool has_min(Format format) { return weight_offset(format) == 0; }
-constexpr bool has_halves(Format format) { return format == Format::kQ6_K; }
-constexpr bool has_superblocks(Format format) {
-  return format == Format::kQ4_K || format == Format::kQ5_K || format == Format::kQ6_K;
-}
-constexpr bool has_fifth_bits(Format format) {
-  return format == Format::kQ5_0 || format == Format::kQ5_1 || format == Format::kQ5_K;
-}
-
-template <class V>
-void put_bytes(PanelBlock& to, int group, int half, typename V::B bytes) {
-  std::memcpy(to.q[group] + half * 4, &bytes, sizeof(bytes));
-}
-// The scales are products of a 16-bit float and at most eight bits: times kExact they stay exact.
-template <class V>
-void put_scale(PanelBlock& to, int half, typename V::F scale) {
-  V::store(to.scale[0] + half, scale);
-  V::store(to.shift + half, V::mul(scale, V::set1(-kExact)));
-}
-
-template <class V, int j>
-void expand_fives(const std::byte* bytes, typename V::B fifth, int half, PanelBlock& to) {
-  const typename V::B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
-  put_bytes<V>(to, 2 * j, half, V::template with_fifth_bit<2 * j>(V::low_nibbles(both), fifth));
-  put_bytes<V>(to, 2 * j + 1, half,
-               V::template with_fifth_bit<2 * j + 1>(V::high_nibbles(both), fifth));
-}
-
-// The four- or five-bit values of a block.
-template <class V, Format kFormat>
-void expand_block(const std::byte* bytes, int half, PanelBlock& to) {
-  if constexpr (has_fifth_bits(kFormat)) {
-    const typename V::B fifth = V::load_bytes(bytes + rows16::kNibbleBlockBytes);
-    expand_fives<V, 0>(bytes, fifth, half, to);
-    expand_fives<V, 1>(bytes, fifth, half, to);
-    expand_fives<V, 2>(bytes, fifth, half, to);
-    expand_fives<V, 3>(bytes, fifth, half, to);
-  } else {
-    for (int j = 0; j < 4; ++j) {
-      const typename V::B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
-      put_bytes<V>(to, 2 * j, half, V::low_nibbles(both));
-      put_bytes<V>(to, 2 * j + 1, half, V::high_nibbles(both));
-    }
-  }
-}
-
-template <class V, Format kFormat>
-void expand_pair(const std::byte* pair, int half, PanelBlock* to) {
-  const std::byte* bytes = pair + (has_min(kFormat) ? 2 : 1) * rows16::kScaleBytes + half * 4;
-  for (int b = 0; b < 2; ++b, ++to) {
-    const std::byte* scale = pair + (b * rows16::kTileRows + half) * 2;
-    put_scale<V>(*to, half, V::load_f16(scale));
-    if constexpr (has_min(kFormat))
-      V::store(to->min + half, V::load_f16(scale + rows16::kScaleBytes));
-    if constexpr (kFormat == Format::kQ8_0) {
-      for (int g = 0; g < 8; ++g, bytes += rows16::kVectorBytes)
-        put_bytes<V>(*to, g, half, V::load_bytes(bytes));
-    } else {
-      expand_block<V, kFormat>(bytes, half, *to);
-      bytes += has_fifth_bits(kFormat) ? rows16::kFiveBitBlockBytes : rows16::kNibbleBlockBytes;
-    }
-  }
-}
-
-// Q4_K and Q5_K: scales and minimums as linear_q4_k.h reads them.
-template <class V, Format kFormat>
-void expand_super_min(const std::byte* super, int half, PanelBlock* to) {
-  using F = typename V::F;
-  using B = typename V::B;
-  constexpr int kBlockBytes =
-      has_fifth_bits(kFormat) ? rows16::kFiveBitBlockBytes : rows16::kNibbleBlockBytes;
-  const F d = V::load_f16(super + half * 2);
-  const F minus_dmin = V::sub(V::zero(), V::load_f16(super + 32 + half * 2));
-  const std::byte* words = super + 64 + half * 4;
-  const B first = V::load_bytes(words);
-  const B second = V::load_bytes(words + rows16::kVectorBytes);
-  const B third = V::load_bytes(words + 2 * rows16::kVectorBytes);
-  B scales = V::template with_high_bits<2>(V::low_nibbles(first), first);
-  B mins = V::template with_high_bits<2>(V::low_nibbles(second), second);
-  const std::byte* bytes = super + rows16::kKHeaderBytes + half * 4;
-  for (int b = 0; b < 8; ++b, bytes += kBlockBytes, ++to) {
-    if (b == 4) {
-      scales = V::template with_high_bits<3>(V::low_nibbles(third), first);
-      mins = V::template with_high_bits<3>(V::high_nibbles(third), second);
-    }
-    put_scale<V>(*to, half, V::mul(d, V::first_byte(scales)));
-    V::store(to->min + half, V::mul(minus_dmin, V::first_byte(mins)));
-    scales = V::next_bytes(scales);
-    mins = V::next_bytes(mins);
-    expand_block<V, kFormat>(bytes, half, *to);
-  }
-}
-
-template <class V>
-void expand_super_q6_k(const std::byte* super, int half, PanelBlock* to) {
-  using B = typename V::B;
-  const typename V::F d = V::load_f16(super + half * 2);
-  const std::byte* scales = super + 64 + half;
-  const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
-  for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, ++to) {
-    for (int s = 0; s < 2; ++s, scales += rows16::kTileRows) {
-      V::store(to->scale[s] + half, V::mul(d, V::load_i8(scales)));
-      const B high = V::load_bytes(bytes + (4 + s) * rows16::kVectorBytes);
-      const B q01 = V::load_bytes(bytes + (2 * s) * rows16::kVectorBytes);
-      const B q23 = V::load_bytes(bytes + (2 * s + 1) * rows16::kVectorBytes);
-      put_bytes<V>(*to, 4 * s, half, V::template with_high_bits<0>(V::low_nibbles(q01), high));
-      put_bytes<V>(*to, 4 * s + 1, half, V::template with_high_bits<1>(V::high_nibbles(q01), high));
-      put_bytes<V>(*to, 4 * s + 2, half, V::template with_high_bits<2>(V::low_nibbles(q23), high));
-      put_bytes<V>(*to, 4 * s + 3, half, V::template with_high_bits<3>(V::high_nibbles(q23), high));
-    }
-  }
-}
-
-// Blocks [first, first + count) of a tile: whole pairs or superblocks. Asks for the bytes of the
-// next panel, which come while this one's rows are computed.
-template <class V, Format kFormat>
-void expand_panel(const std::byte* tile, int64_t first, int64_t count, PanelBlock* to) {
-  constexpr int64_t kUnit = has_superblocks(kFormat) ? 8 : 2;
-  const int64_t unit_bytes = rows16::tile_bytes(kFormat, kUnit * rows16::kBlock);
-  const std::byte* at = tile + first / kUnit * unit_bytes;
-  for (int64_t b = 0; b < count; b += kUnit, at += unit_bytes, to += kUnit) {
-    const std::byte* ahead = at + kPanelBlocks / kUnit * unit_bytes;
-    for (int64_t i = 0; i < unit_bytes; i += 64) __builtin_prefetch(ahead + i, 0, 2);
-    for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
-      if constexpr (kFormat == Format::kQ6_K) {
-        expand_super_q6_k<V>(at, half, to);
-      } else if constexpr (has_superblocks(kFormat)) {
-        expand_super_min<V, kFormat>(at, half, to);
-      } else {
-        expand_pair<V, kFormat>(at, half, to);
-      }
-    }
-  }
-}
 
 // A vector's width of a panel.
 struct PanelColumn {
@@ -285,7 +141,8 @@ void linear_panels(const LinearTile& t, int tiles, int64_t begin, int64_t rows) 
   for (int64_t first = 0; first < blocks; first += kPanelBlocks) {
     const int64_t count = blocks - first < kPanelBlocks ? blocks - first : kPanelBlocks;
     for (int i = 0; i < tiles; ++i)
-      expand_panel<V, kFormat>(t.weights + i * tile_bytes, first, count, panels[i]);
+      expand_panel<V, kFormat, /*kSigned=*/false>(t.weights + i * tile_bytes, first, count,
+                                                  kPanelBlocks, panels[i]);
     for (int64_t row = 0; row < rows;) {
       const int group = group_rows<V>(rows - row);
       if (first == 0) ask_for_rows(t, begin + row, group);

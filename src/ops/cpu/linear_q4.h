@@ -1,15 +1,28 @@
-// Micro-kernels of Q4_0 and Q4_1 weights.
+// Micro-kernels of Q4_0 and Q4_1 weights, and the dot product of nibble blocks.
 #pragma once
 
 #include "ops/cpu/linear_tile.h"
 
 namespace donar::ops::cpu {
 
+template <class V, int R>
+[[gnu::always_inline]] inline void dot_nibbles(const std::byte* bytes, const Int8Block<V, R>& x,
+                                               typename V::N (&sum)[R]) {
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const typename V::B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
+    const typename V::B low = V::low_nibbles(both);
+    const typename V::B high = V::high_nibbles(both);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], low, x.q(r) + 8 * j);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], high, x.q(r) + 8 * j + 4);
+  }
+}
+
 template <class V, int R, bool kMin>
 void linear_q4(const LinearTile& t, int half, int64_t row) {
   using F = typename V::F;
-  using I = typename V::I;
-  using B = typename V::B;
   constexpr int kPairBytes = kMin ? rows16::kQ4_1PairBytes : rows16::kQ4_0PairBytes;
   constexpr int kHeader = kPairBytes - 2 * rows16::kNibbleBlockBytes;
   F total[R];
@@ -19,29 +32,12 @@ void linear_q4(const LinearTile& t, int half, int64_t row) {
   for (int64_t k = 0; k < t.k; k += rows16::kPair, w += kPairBytes) {
     if constexpr (R <= 2) prefetch<V, kPairBytes>(w);
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
-      const std::byte* bytes = w + kHeader + b * rows16::kNibbleBlockBytes + half * 4;
       typename V::N sum[R];
       for (int r = 0; r < R; ++r) sum[r] = V::begin_nibbles(kMin ? 0 : x.meta(r).offset[0]);
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const B both = V::load_bytes(bytes + j * rows16::kVectorBytes);
-        const B low = V::low_nibbles(both);
-        const B high = V::high_nibbles(both);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], low, x.q(r) + 8 * j);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[r] = V::dot4_nibbles(sum[r], high, x.q(r) + 8 * j + 4);
-      }
-      const int scale = (b * rows16::kTileRows + half) * 2;
-      const F d = V::load_f16(w + scale);
-      for (int r = 0; r < R; ++r) {
-        const I dot = V::end_nibbles(sum[r], kMin ? 0 : x.meta(r).offset[0]);
-        total[r] = V::fma(V::mul(V::to_f32(dot), d), V::set1(x.meta(r).scale), total[r]);
-      }
-      if constexpr (kMin) {
-        const F m = V::load_f16(w + rows16::kScaleBytes + scale);
-        for (int r = 0; r < R; ++r) total[r] = V::fma(m, V::set1(x.meta(r).scaled_sum), total[r]);
-      }
+      dot_nibbles<V, R>(w + kHeader + b * rows16::kNibbleBlockBytes + half * 4, x, sum);
+      typename V::I dot[R];
+      for (int r = 0; r < R; ++r) dot[r] = V::end_nibbles(sum[r], kMin ? 0 : x.meta(r).offset[0]);
+      add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total);
     }
   }
   store_tile<V, R>(t, half, total, row);

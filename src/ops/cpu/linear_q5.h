@@ -44,16 +44,9 @@ void linear_q5(const LinearTile& t, int half, int64_t row) {
       typename V::N5 sum[R];
       for (int r = 0; r < R; ++r) sum[r] = V::begin_fives(kMin ? 0 : x.meta(r).offset[0]);
       dot_fives<V, R>(w + kHeader + b * rows16::kFiveBitBlockBytes + half * 4, x, sum);
-      const int scale = (b * rows16::kTileRows + half) * 2;
-      const F d = V::load_f16(w + scale);
-      for (int r = 0; r < R; ++r) {
-        const typename V::I dot = V::end_fives(sum[r], kMin ? 0 : x.meta(r).offset[0]);
-        total[r] = V::fma(V::mul(V::to_f32(dot), d), V::set1(x.meta(r).scale), total[r]);
-      }
-      if constexpr (kMin) {
-        const F m = V::load_f16(w + rows16::kScaleBytes + scale);
-        for (int r = 0; r < R; ++r) total[r] = V::fma(m, V::set1(x.meta(r).scaled_sum), total[r]);
-      }
+      typename V::I dot[R];
+      for (int r = 0; r < R; ++r) dot[r] = V::end_fives(sum[r], kMin ? 0 : x.meta(r).offset[0]);
+      add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total);
     }
   }
   store_tile<V, R>(t, half, total, row);

@@ -17,9 +17,6 @@ void prefetch(const std::byte* at) {
   for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchBytes + i, 0, 2);
 }
 
-// 1.5 * 2^23: added to the bits of an integer below 2^22 it makes that float plus the integer.
-inline constexpr float kExact = 12582912.0f;
-
 // The size of the group that begins with `left` rows to go.
 template <class V>
 constexpr int group_rows(int64_t left) {
@@ -49,5 +46,18 @@ struct Int8Block {
     return *reinterpret_cast<const Int8BlockMeta*>(at + R * 32 + r * int{sizeof(Int8BlockMeta)});
   }
 };
+
+// Adds the dots of a block whose scales, and with kMin minimums, stand in front of its pair.
+template <class V, int R, bool kMin>
+[[gnu::always_inline]] inline void add_scaled(const std::byte* scale, const typename V::I (&dot)[R],
+                                              const Int8Block<V, R>& x, typename V::F (&total)[R]) {
+  const typename V::F d = V::load_f16(scale);
+  for (int r = 0; r < R; ++r)
+    total[r] = V::fma(V::mul(V::to_f32(dot[r]), d), V::set1(x.meta(r).scale), total[r]);
+  if constexpr (kMin) {
+    const typename V::F m = V::load_f16(scale + rows16::kScaleBytes);
+    for (int r = 0; r < R; ++r) total[r] = V::fma(m, V::set1(x.meta(r).scaled_sum), total[r]);
+  }
+}
 
 }  // namespace donar::ops::cpu

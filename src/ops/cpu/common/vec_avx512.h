@@ -154,6 +154,9 @@ struct VecAvx512 {
   static F first_byte(B a) {
     return _mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(255)));
   }
+  static B sub_bytes(B a, int b) {
+    return _mm512_sub_epi8(a, _mm512_set1_epi8(static_cast<char>(b)));
+  }
   static B next_bytes(B a) { return _mm512_srli_epi32(a, 8); }
   static __m512i broadcast4(const void* x) {
     int32_t word;

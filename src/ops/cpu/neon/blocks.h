@@ -27,17 +27,8 @@ template <int kCount, class F>
 
 inline constexpr int kQuads = rows16::kTileRows / 4;
 
-constexpr bool is_super(Format f) {
-  return f == Format::kQ4_K || f == Format::kQ5_K || f == Format::kQ6_K;
-}
-constexpr bool has_fifth_bits(Format f) {
-  return f == Format::kQ5_0 || f == Format::kQ5_1 || f == Format::kQ5_K;
-}
-constexpr bool has_min(Format f) {
-  return f == Format::kQ4_1 || f == Format::kQ5_1 || f == Format::kQ4_K || f == Format::kQ5_K;
-}
-constexpr int num_sections(Format f) { return f == Format::kQ6_K ? 2 : 1; }  // scales of a block
-constexpr int unit_blocks(Format f) { return is_super(f) ? 8 : 2; }
+constexpr int num_sections(Format f) { return has_halves(f) ? 2 : 1; }  // scales of a block
+constexpr int unit_blocks(Format f) { return has_superblocks(f) ? 8 : 2; }
 constexpr int block_bytes(Format f) {
   if (f == Format::kQ8_0) return rows16::kByteBlockBytes;
   if (f == Format::kQ6_K) return rows16::kQ6KBlockBytes;
@@ -45,7 +36,7 @@ constexpr int block_bytes(Format f) {
 }
 constexpr int header_bytes(Format f) {
   if (f == Format::kQ6_K) return rows16::kQ6KHeaderBytes;
-  if (is_super(f)) return rows16::kKHeaderBytes;
+  if (has_superblocks(f)) return rows16::kKHeaderBytes;
   return rows16::kScaleBytes * (has_min(f) ? 2 : 1);
 }
 // Blocks lie in units with a header before them: pairs or superblocks.
@@ -102,8 +93,8 @@ GroupPair load_pair(const std::byte* block, int quad) {
   }
   if constexpr (kFormat == Format::kQ6_K) {
     const uint8x16_t high = load_bytes<V>(at + (4 + kPair / 2) * rows16::kVectorBytes);
-    pair.even = insert_bits < V, kPair % 2 == 0 ? 4 : 0 > (pair.even, high, 0x30);
-    pair.odd = insert_bits < V, kPair % 2 == 0 ? 2 : -2 > (pair.odd, high, 0x30);
+    pair.even = insert_bits<V, (kPair % 2 == 0 ? 4 : 0)>(pair.even, high, 0x30);
+    pair.odd = insert_bits<V, (kPair % 2 == 0 ? 2 : -2)>(pair.odd, high, 0x30);
   }
   return pair;
 }
