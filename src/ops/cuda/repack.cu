@@ -51,69 +51,31 @@ struct PlainRow {
   }
 };
 
-struct Q4_0Row {
+// Q4_0, Q4_1, Q5_0, Q5_1: 32 values of four or five bits, with a minimum or around zero.
+template <class Block>
+struct LowBitsRow {
+  static constexpr bool kFiveBits = requires(Block block) { block.qh; };
+  static constexpr bool kHasMin = requires(Block block) { block.m; };
+
   static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
                                               int64_t) {
-    using Block = quant::BlockQ4_0;
     const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
     const int j = static_cast<int>(k % Block::kValues);
     const float d = f16_value(block->d);
-    uint8_t q[kSlot];
-    load_bytes(q, block->qs + j % 16);
-#pragma unroll
-    for (int i = 0; i < kSlot; ++i)
-      v[i] = __fmul_rn(static_cast<float>((j < 16 ? q[i] & 15 : q[i] >> 4) - 8), d);
-  }
-};
-
-struct Q4_1Row {
-  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
-                                              int64_t) {
-    using Block = quant::BlockQ4_1;
-    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
-    const int j = static_cast<int>(k % Block::kValues);
-    const float d = f16_value(block->d), m = f16_value(block->m);
-    uint8_t q[kSlot];
-    load_bytes(q, block->qs + j % 16);
-#pragma unroll
-    for (int i = 0; i < kSlot; ++i)
-      v[i] = __fadd_rn(__fmul_rn(static_cast<float>(j < 16 ? q[i] & 15 : q[i] >> 4), d), m);
-  }
-};
-
-// The fifth bits of values j to j + 7 of a block of Q5_0 or Q5_1 are one byte of qh.
-struct Q5_0Row {
-  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
-                                              int64_t) {
-    using Block = quant::BlockQ5_0;
-    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
-    const int j = static_cast<int>(k % Block::kValues);
-    const float d = f16_value(block->d);
-    const int fifth = block->qh[j / 8];
+    float m = 0.0f;
+    if constexpr (kHasMin) m = f16_value(block->m);
+    int fifth = 0;  // of values j to j + 7
+    if constexpr (kFiveBits) fifth = block->qh[j / 8];
     uint8_t q[kSlot];
     load_bytes(q, block->qs + j % 16);
 #pragma unroll
     for (int i = 0; i < kSlot; ++i) {
       const int value = (j < 16 ? q[i] & 15 : q[i] >> 4) | (fifth >> i & 1) << 4;
-      v[i] = __fmul_rn(static_cast<float>(value - 16), d);
-    }
-  }
-};
-
-struct Q5_1Row {
-  static __device__ __forceinline__ void load(float (&v)[kSlot], const uint8_t* row, int64_t k,
-                                              int64_t) {
-    using Block = quant::BlockQ5_1;
-    const auto* block = reinterpret_cast<const Block*>(row) + k / Block::kValues;
-    const int j = static_cast<int>(k % Block::kValues);
-    const float d = f16_value(block->d), m = f16_value(block->m);
-    const int fifth = block->qh[j / 8];
-    uint8_t q[kSlot];
-    load_bytes(q, block->qs + j % 16);
-#pragma unroll
-    for (int i = 0; i < kSlot; ++i) {
-      const int value = (j < 16 ? q[i] & 15 : q[i] >> 4) | (fifth >> i & 1) << 4;
-      v[i] = __fadd_rn(__fmul_rn(static_cast<float>(value), d), m);
+      if constexpr (kHasMin) {
+        v[i] = __fadd_rn(__fmul_rn(static_cast<float>(value), d), m);
+      } else {
+        v[i] = __fmul_rn(static_cast<float>(value - (kFiveBits ? 16 : 8)), d);
+      }
     }
   }
 };
@@ -250,13 +212,17 @@ void repack(const RepackParams& params, const CudaExec& exec) {
     case Format::kBF16:
       return launch_row<PlainRow<__nv_bfloat16>>(params, params.k * 2, exec);
     case Format::kQ4_0:
-      return launch_row<Q4_0Row>(params, params.k / 32 * sizeof(quant::BlockQ4_0), exec);
+      return launch_row<LowBitsRow<quant::BlockQ4_0>>(
+          params, params.k / 32 * sizeof(quant::BlockQ4_0), exec);
     case Format::kQ4_1:
-      return launch_row<Q4_1Row>(params, params.k / 32 * sizeof(quant::BlockQ4_1), exec);
+      return launch_row<LowBitsRow<quant::BlockQ4_1>>(
+          params, params.k / 32 * sizeof(quant::BlockQ4_1), exec);
     case Format::kQ5_0:
-      return launch_row<Q5_0Row>(params, params.k / 32 * sizeof(quant::BlockQ5_0), exec);
+      return launch_row<LowBitsRow<quant::BlockQ5_0>>(
+          params, params.k / 32 * sizeof(quant::BlockQ5_0), exec);
     case Format::kQ5_1:
-      return launch_row<Q5_1Row>(params, params.k / 32 * sizeof(quant::BlockQ5_1), exec);
+      return launch_row<LowBitsRow<quant::BlockQ5_1>>(
+          params, params.k / 32 * sizeof(quant::BlockQ5_1), exec);
     case Format::kQ8_0:
       return launch_row<Q8_0Row>(params, params.k / 32 * sizeof(quant::BlockQ8_0), exec);
     case Format::kQ4_K:
