@@ -9,38 +9,10 @@ import sys
 
 import numpy as np
 
-SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a metadata value by its type
-STRING, ARRAY = 8, 9
+from gguf import BLOCKS, Reader
+
 F32, F16, Q4_0, Q4_1, Q8_0, Q6_K, BF16 = 0, 1, 2, 3, 8, 14, 30
-BLOCKS = {F32: (1, 4), F16: (1, 2), Q4_0: (32, 18), Q4_1: (32, 20), Q8_0: (32, 34), Q6_K: (256, 210), BF16: (1, 2)}  # values, bytes
-
-
-class Reader:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, form):
-        values = struct.unpack_from("<" + form, self.data, self.at)
-        self.at += struct.calcsize("<" + form)
-        return values[0]
-
-    def string(self):
-        size = self.take("Q")
-        self.at += size
-        return bytes(self.data[self.at - size : self.at])
-
-    def skip(self, kind):
-        if kind == STRING:
-            self.string()
-        elif kind == ARRAY:
-            item, count = self.take("I"), self.take("Q")
-            if item == STRING:
-                for _ in range(count):
-                    self.string()
-            else:
-                self.at += SCALARS[item] * count
-        else:
-            self.at += SCALARS[kind]
+KNOWN = (F32, F16, Q4_0, Q4_1, Q8_0, Q6_K, BF16)
 
 
 def half(blocks, at):
@@ -93,7 +65,7 @@ def main():
     for _ in range(num_tensors):
         name, dims = reader.string(), reader.take("I")
         shape, kind, offset = [reader.take("Q") for _ in range(dims)], reader.take("I"), reader.take("Q")
-        assert kind in BLOCKS, f"{name.decode()}: type {kind} is not known here"
+        assert kind in KNOWN, f"{name.decode()}: type {kind} is not known here"
         target = F32 if dims == 1 else BF16
         count = int(np.prod(shape))
         out += struct.pack("<Q", len(name)) + name + struct.pack(f"<I{dims}QIQ", dims, *shape, target, end)

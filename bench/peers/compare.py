@@ -22,10 +22,9 @@ import typing
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent / "gpu"))
-from server import Server  # noqa: E402
-from serve_bench import disk_rate, drop_from_cache  # noqa: E402
-
 from gguf import bytes_of_token  # noqa: E402
+from serve_bench import disk_rate, drop_from_cache  # noqa: E402
+from server import Server  # noqa: E402
 
 PROMPT, DECODE = 256, 48
 SHARE = 0.88  # of the read bandwidth: what a decode step reaches at most, one told itself
@@ -259,6 +258,26 @@ def table_row(title, model, prompt, decode, floor):
     return Row(title, model, speeds, speeds_bars(prompt, decode, floor), speeds_text)
 
 
+def context_row(name, model):
+    return Row(
+        f"context 4,096, {name}",
+        model,
+        long_context,
+        bar("kept beyond KV bytes", lambda l: f"{l['kept']:.0%}", ">= 80 %", lambda l: l["kept"] >= 0.8),
+        lambda l: f"tok/s {l['tokens_per_s']}, bytes {l['bytes_ratio']:.2f}x",
+    )
+
+
+def busy_row(name, model):
+    return Row(
+        f"a busy loop on one core, {name}",
+        model,
+        busy_core,
+        bar("decode kept", lambda l: f"{l['donar']['kept']:.0%}", ">= 60 %", lambda l: l["donar"]["kept"] >= 0.6),
+        lambda l: f"llama.cpp keeps {l['peer']['kept']:.0%}",
+    )
+
+
 ROWS = {
     "smollm2": table_row("SmolLM2-135M", SMOL, 3.0, 1.6, False),
     "q4_0": table_row("1B Q4_0", Q4_0, 1.8, 1.3, True),
@@ -279,34 +298,10 @@ ROWS = {
         bar("decode", lambda l: f"{l['ratio']:.2f}x", ">= 3x llama-batched-bench", lambda l: l["ratio"] >= 3),
         lambda l: f"llama.cpp {l['peer_tokens_per_s']:.0f}, donar {l['tokens_per_s']:.0f} tok/s",
     ),
-    "context-1b": Row(
-        "context 4,096, 1B Q4_0",
-        Q4_0,
-        long_context,
-        bar("kept beyond KV bytes", lambda l: f"{l['kept']:.0%}", ">= 80 %", lambda l: l["kept"] >= 0.8),
-        lambda l: f"tok/s {l['tokens_per_s']}, bytes {l['bytes_ratio']:.2f}x",
-    ),
-    "context-smollm2": Row(
-        "context 4,096, SmolLM2",
-        SMOL,
-        long_context,
-        bar("kept beyond KV bytes", lambda l: f"{l['kept']:.0%}", ">= 80 %", lambda l: l["kept"] >= 0.8),
-        lambda l: f"tok/s {l['tokens_per_s']}, bytes {l['bytes_ratio']:.2f}x",
-    ),
-    "busy": Row(
-        "a busy loop on one core, 1B Q4_0",
-        Q4_0,
-        busy_core,
-        bar("decode kept", lambda l: f"{l['donar']['kept']:.0%}", ">= 60 %", lambda l: l["donar"]["kept"] >= 0.6),
-        lambda l: f"llama.cpp keeps {l['peer']['kept']:.0%}",
-    ),
-    "busy-smollm2": Row(
-        "a busy loop on one core, SmolLM2",
-        SMOL,
-        busy_core,
-        bar("decode kept", lambda l: f"{l['donar']['kept']:.0%}", ">= 60 %", lambda l: l["donar"]["kept"] >= 0.6),
-        lambda l: f"llama.cpp keeps {l['peer']['kept']:.0%}",
-    ),
+    "context-1b": context_row("1B Q4_0", Q4_0),
+    "context-smollm2": context_row("SmolLM2", SMOL),
+    "busy": busy_row("1B Q4_0", Q4_0),
+    "busy-smollm2": busy_row("SmolLM2", SMOL),
     "idle": Row(
         "idle server",
         SMOL,

@@ -9,8 +9,9 @@ import unittest
 
 import base
 
-PEERS = pathlib.Path(__file__).resolve().parent.parent.parent / "bench" / "peers"
-sys.path.insert(0, str(PEERS))
+BENCH = pathlib.Path(__file__).resolve().parent.parent.parent / "bench"
+PEERS = BENCH / "peers"
+sys.path.insert(0, str(BENCH / "gpu"))
 import gguf  # noqa: E402
 
 CONFIG = {"model_type": "llama", "bos_token_id": 400, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 512}

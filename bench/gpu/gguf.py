@@ -1,4 +1,4 @@
-"""What a GGUF file says about its tensors: enough to count the bytes that one token reads. Standard library only."""
+"""What a GGUF file says about itself: a reader of its metadata, and the bytes that one token reads. Standard library only."""
 
 import math
 import mmap
@@ -30,8 +30,11 @@ class Reader:
             self.string()
         elif kind == ARRAY:
             item, count = self.take("I"), self.take("Q")
-            for _ in range(count):
-                self.skip(item)
+            if item in SCALARS:
+                self.at += SCALARS[item] * count
+            else:
+                for _ in range(count):
+                    self.skip(item)
         else:
             self.at += SCALARS[kind]
 
