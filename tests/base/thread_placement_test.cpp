@@ -17,6 +17,16 @@ cpu_set_t affinity_of(pid_t thread) {
   return set;
 }
 
+// Of 20 attempts; on a machine of one CPU there is nowhere to go.
+void expect_moves(int moves) {
+  const cpu_set_t allowed = affinity_of(0);
+  if (CPU_COUNT(&allowed) == 1) {
+    EXPECT_EQ(moves, 0);
+  } else {
+    EXPECT_GE(moves, 10);
+  }
+}
+
 cpu_set_t only(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -26,7 +36,6 @@ cpu_set_t only(int cpu) {
 
 TEST(ThreadPlacement, a_thread_leaves_its_cpu_and_may_run_where_it_could) {
   const cpu_set_t before = affinity_of(0);
-  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one CPU";
   int moves = 0;
   for (int i = 0; i < 20; ++i) {  // the scheduler may move it back at any time
     const int cpu = this_cpu();
@@ -35,7 +44,7 @@ TEST(ThreadPlacement, a_thread_leaves_its_cpu_and_may_run_where_it_could) {
     const cpu_set_t after = affinity_of(0);
     EXPECT_TRUE(CPU_EQUAL(&before, &after));
   }
-  EXPECT_GE(moves, 10);
+  expect_moves(moves);
 }
 
 TEST(ThreadPlacement, a_thread_that_may_run_nowhere_else_stays) {
@@ -64,8 +73,6 @@ TEST(ThreadPlacement, other_cpus_and_threads_that_are_gone_change_nothing) {
 
 // The thread that waits for a CPU is moved while it waits.
 TEST(ThreadPlacement, a_thread_is_moved_by_another) {
-  const cpu_set_t before = affinity_of(0);
-  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one CPU";
   std::atomic<pid_t> id{0};
   std::atomic<int> cpu{-1};
   std::atomic<bool> stop{false};
@@ -84,7 +91,7 @@ TEST(ThreadPlacement, a_thread_is_moved_by_another) {
   }
   stop = true;
   other.join();
-  EXPECT_GE(moves, 10);
+  expect_moves(moves);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import threading
+import termios
 import time
 import unittest
 
@@ -171,14 +172,21 @@ class Commands(unittest.TestCase):
             before, _, seen = seen.partition(text)
             return before
 
-        until(b">>> ")
+        def prompt():
+            until(b">>> ")
+            end = time.monotonic() + 20
+            while termios.tcgetattr(terminal)[3] & termios.ICANON:  # what is typed before the editor reads is echoed twice
+                self.assertLess(time.monotonic(), end, "the line editor does not begin")
+                time.sleep(0.001)
+
+        prompt()
         os.write(terminal, "Zähle von 1 bis 10000: 1, 2, 3,\n".encode())
         until("10000: 1, 2, 3,\r\n".encode())
         while not seen:
             seen += os.read(terminal, 4096)  # the first words of the answer
         os.write(terminal, b"\x03")
         self.assertIn(b"tok/s", until(b"stopped]"))
-        until(b">>> ")
+        prompt()
         os.write(terminal, b"a line that is dropped\x03")
         os.write(terminal, b"/set top_k 3\n")
         until(b"top_k = 3")
