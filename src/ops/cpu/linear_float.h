@@ -19,7 +19,7 @@ void linear_float(const LinearTile& t, int half, int64_t row) {
   const auto* x = reinterpret_cast<const float*>(t.x + row * t.x_row_bytes);
 #pragma GCC unroll 2
   for (int64_t k = 0; k < t.k; k += 2, w += kStep, x += 2 * R) {
-    if constexpr (R <= 2) prefetch<V, kStep>(w);
+    prefetch<V, kStep>(w);
     F w0, w1;
     if constexpr (kFormat == quant::Format::kF32) {
       w0 = V::load(reinterpret_cast<const float*>(w));

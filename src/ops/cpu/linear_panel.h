@@ -12,8 +12,8 @@
 namespace donar::ops::cpu {
 
 inline constexpr int kPanelTiles = 2;
-inline constexpr int kPanelBlocks = 8;          // 6 KB a tile
-inline constexpr int64_t kPanelPassRows = 256;  // their totals wait in L1 for the next panel
+inline constexpr int kPanelBlocks = 16;         // 12 KB a tile
+inline constexpr int64_t kPanelPassRows = 128;  // their totals wait in L1 for the next panel
 inline constexpr int kPanelOutputs = kPanelTiles * rows16::kTileRows;
 
 // A vector's width of a panel.

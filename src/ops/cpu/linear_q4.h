@@ -30,7 +30,7 @@ void linear_q4(const LinearTile& t, int half, int64_t row) {
   const std::byte* w = t.weights;
   Int8Block<V, R> x{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += rows16::kPair, w += kPairBytes) {
-    if constexpr (R <= 2) prefetch<V, kPairBytes>(w);
+    prefetch<V, kPairBytes>(w);
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       typename V::N sum[R];
       for (int r = 0; r < R; ++r) sum[r] = V::begin_nibbles(kMin ? 0 : x.meta(r).offset[0]);

@@ -18,9 +18,9 @@ void linear_q6_k(const LinearTile& t, int half, int64_t row) {
     const F d = V::load_f16(super + half * 2);
     const std::byte* scales = super + 64 + half;
     const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
-    if constexpr (R <= 2) prefetch<V, rows16::kQ6KHeaderBytes>(super);
+    prefetch<V, rows16::kQ6KHeaderBytes>(super);
     for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
-      if constexpr (R <= 2) prefetch<V, rows16::kQ6KBlockBytes>(bytes);
+      prefetch<V, rows16::kQ6KBlockBytes>(bytes);
       F scaled[R];
 #pragma GCC unroll 2
       for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits

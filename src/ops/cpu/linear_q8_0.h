@@ -14,7 +14,7 @@ void linear_q8_0(const LinearTile& t, int half, int64_t row) {
   const std::byte* w = t.weights;
   Int8Block<V, R> x{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += rows16::kPair, w += rows16::kQ8_0PairBytes) {
-    if constexpr (R <= 2) prefetch<V, rows16::kQ8_0PairBytes>(w);
+    prefetch<V, rows16::kQ8_0PairBytes>(w);
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       const std::byte* bytes = w + rows16::kScaleBytes + b * rows16::kByteBlockBytes + half * 4;
       I sum[R];
