@@ -2,51 +2,95 @@
 #pragma once
 
 #include <bit>
-#include <cstring>
+#include <limits>
 
 #include "ops/cpu/linear_tile.h"
 
 namespace donar::ops::cpu {
 
-// One block of 32 values to int8: symmetric, round to nearest even.
+// The vectors of a block, of which n values exist.
 template <class V>
-void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8BlockMeta& meta) {
-  using F = typename V::F;
-  constexpr int kVectors = 32 / V::kLanes;
-  F v[kVectors];
-  F largest = V::zero();
-  for (int i = 0; i < kVectors; ++i) {
-    const int left = n - i * V::kLanes;
+void load_block(const float* x, int64_t n, typename V::F (&v)[32 / V::kLanes]) {
+  for (int i = 0; i < 32 / V::kLanes; ++i) {
+    const int64_t left = n - i * V::kLanes;
     v[i] = left >= V::kLanes ? V::load(x + i * V::kLanes)
-                             : V::load_n(x + i * V::kLanes, left > 0 ? left : 0);
-    largest = V::max(largest, V::abs(v[i]));
+                             : V::load_n(x + i * V::kLanes, left > 0 ? static_cast<int>(left) : 0);
   }
-  const float extreme = V::reduce_max(largest);
-  const F inverse = V::set1(extreme > 0.0f ? 127.0f / extreme : 0.0f);
-  for (int i = 0; i < kVectors; ++i) v[i] = V::mul(v[i], inverse);
+}
+
+template <class V>
+typename V::F largest_of(const typename V::F (&v)[32 / V::kLanes]) {
+  typename V::F largest = V::abs(v[0]);
+  for (int i = 1; i < 32 / V::kLanes; ++i) largest = V::max(largest, V::abs(v[i]));
+  return largest;
+}
+
+// A block to int8 by the inverse of its scale: symmetric, round to nearest even.
+template <class V>
+void store_block(typename V::F (&v)[32 / V::kLanes], float inverse, float scale, int offset,
+                 bool halves, int8_t* q, Int8BlockMeta& meta) {
+  for (int i = 0; i < 32 / V::kLanes; ++i) v[i] = V::mul(v[i], V::set1(inverse));
   int32_t sums[2];
   V::store_block_i8(q, v, sums);
-  meta.scale = extreme / 127.0f;
-  meta.scaled_sum = meta.scale * static_cast<float>(sums[0] + sums[1]);
+  meta.scale = scale;
+  meta.scaled_sum = scale * static_cast<float>(sums[0] + sums[1]);
   meta.offset[0] = -offset * (halves ? sums[0] : sums[0] + sums[1]);
   meta.offset[1] = halves ? -offset * sums[1] : meta.offset[0] + std::bit_cast<int32_t>(kExact);
 }
 
 template <class V>
+void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8BlockMeta& meta) {
+  typename V::F v[32 / V::kLanes];
+  load_block<V>(x, n, v);
+  const float extreme = V::reduce_max(largest_of<V>(v));
+  store_block<V>(v, extreme > 0.0f ? 127.0f / extreme : 0.0f, extreme / 127.0f, offset, halves, q,
+                 meta);
+}
+
+// Up to kLanes blocks of a row, of which n values exist: what round_block does, with the scales
+// worked out side by side. Block i's values lie at i * step of `out`, its meta meta_at further.
+template <class V>
+void round_blocks(const float* x, int64_t n, int count, int offset, bool halves, std::byte* out,
+                  int64_t step, int64_t meta_at) {
+  using F = typename V::F;
+  F v[32 / V::kLanes];
+  F largest[V::kLanes];
+  for (int b = 0; b < V::kLanes; ++b) {
+    largest[b] = V::zero();
+    if (b >= count) continue;
+    load_block<V>(x + b * 32, n - b * 32, v);
+    largest[b] = largest_of<V>(v);
+  }
+  V::transpose(largest);
+  for (int i = 1; i < V::kLanes; ++i) largest[0] = V::max(largest[0], largest[i]);
+  float inverses[V::kLanes], scales[V::kLanes];
+  V::store(inverses, V::zero_below(largest[0], V::set1(std::numeric_limits<float>::denorm_min()),
+                                   V::div(V::set1(127.0f), largest[0])));
+  V::store(scales, V::div(largest[0], V::set1(127.0f)));
+  for (int b = 0; b < count; ++b) {
+    load_block<V>(x + b * 32, n - b * 32, v);
+    store_block<V>(v, inverses[b], scales[b], offset, halves,
+                   reinterpret_cast<int8_t*>(out + b * step),
+                   *reinterpret_cast<Int8BlockMeta*>(out + b * step + meta_at));
+  }
+}
+
+template <class V>
 void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
                 int offset, bool halves, std::byte* out) {
+  constexpr int64_t kValues = int64_t{V::kLanes} * 32;
   for (int64_t row = 0; row < rows;) {
     const int group = group_rows<V>(rows - row);
-    for (int64_t b = 0; b < padded; b += 32) {
-      const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
+    const int64_t step = group * kInt8BlockBytes;
+    for (int64_t at = 0; at < padded; at += kValues) {
+      const auto count = static_cast<int>((padded - at < kValues ? padded - at : kValues) / 32);
       for (int r = 0; r < group; ++r) {
-        Int8BlockMeta meta;
-        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves,
-                       reinterpret_cast<int8_t*>(out) + r * 32, meta);
-        std::memcpy(out + group * 32 + r * int{sizeof(meta)}, &meta, sizeof(meta));
+        round_blocks<V>(x + (row + r) * x_stride + at, k - at, count, offset, halves,
+                        out + at / 32 * step + r * 32, step,
+                        (group - r) * 32 + r * int{sizeof(Int8BlockMeta)});
       }
-      out += group * kInt8BlockBytes;
     }
+    out += padded / 32 * step;
     row += group;
   }
 }
