@@ -37,7 +37,7 @@ class CoreShare {
 
   // When to try the whole core again: soon at first, later each time that a trial fails within
   // kTrial, since a failed one costs a time slice.
-  static constexpr Duration kFirstRetry = std::chrono::milliseconds(20);
+  static constexpr Duration kFirstRetry = std::chrono::milliseconds(5);
   static constexpr Duration kLongestRetry = std::chrono::milliseconds(500);
   static constexpr Duration kTrial = std::chrono::milliseconds(50);
 

@@ -49,10 +49,10 @@ void futex_wake(FutexWord& word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-// Spins until `done` or the time is up; true if done.
+// Spins until `done` or, if it began at `begin`, the time is up; true if done.
 template <class Done>
-bool spin_until(Done done) {
-  const TimePoint deadline = Clock::now() + kSpin;
+bool spin_until(Done done, TimePoint begin) {
+  const TimePoint deadline = begin + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
@@ -80,8 +80,8 @@ struct ThreadPool::State {
   std::atomic<int> caller_cpu{-1};    // when it last woke a worker
   FutexWord stop{0};
 
-  // Caller only: some worker has not woken up.
-  bool wakes_workers = false;
+  // Caller only: some worker has not woken up. Not on a line that workers watch.
+  alignas(64) bool wakes_workers = false;
   TimePoint move_at{};
 
   struct Worker {
@@ -114,9 +114,9 @@ struct ThreadPool::State {
     const auto woke = [&] { share.wake(this_thread_time()); };
     woke();
     uint32_t seen = 0;
-    while (true) {
+    for (TimePoint now = Clock::now();;) {
       const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
-      if (!spin_until(changed)) {
+      if (!spin_until(changed, now)) {
         self.sleeps.store(true, std::memory_order_release);
         sleepers.fetch_add(1, std::memory_order_seq_cst);
         while (epoch.load(std::memory_order_seq_cst) == seen) futex_wait(epoch, seen);
@@ -135,7 +135,8 @@ struct ThreadPool::State {
         // microsecond.
         do more = run_piece();
         while (more && !share.shares());
-        if (!share.due(Clock::now())) continue;
+        now = Clock::now();
+        if (!share.due(now)) continue;
         const Clock::duration rest = share.check(this_thread_time());
         if (rest == Clock::duration::zero()) continue;
         sleep_unless_stopped(rest);
@@ -175,7 +176,7 @@ struct ThreadPool::State {
 
   void wait_for_others() {
     const auto done = [&] { return unfinished.load(std::memory_order_acquire) == 0; };
-    if (done() || spin_until(done)) return;
+    if (done() || spin_until(done, Clock::now())) return;
     caller_sleeps.store(1, std::memory_order_seq_cst);
     for (uint32_t left; (left = unfinished.load(std::memory_order_seq_cst)) != 0;) {
       futex_wait(unfinished, left);

@@ -83,29 +83,39 @@ TEST(CoreShare, waiting_for_the_disk_is_not_a_taken_core) {
   }
 }
 
-TEST(CoreShare, on_a_taken_core_runs_in_bursts_and_rests_longer) {
+// A worker whose next trial is some time away.
+Worker on_a_core_long_taken() {
+  Worker worker;
+  for (int i = 0; i < 4; ++i) {
+    worker.be_interrupted();
+    worker.share_until_trial();
+  }
+  worker.be_interrupted();
+  return worker;
+}
+
+TEST(CoreShare, steps_aside_as_soon_as_time_is_lost) {
   Worker worker;
   worker.run(milliseconds(2));
   worker.lose(milliseconds(4));
+  EXPECT_TRUE(worker.due());
   EXPECT_GE(worker.check(), CoreShare::kRest);
   EXPECT_TRUE(worker.shares());
-  for (int i = 0; i < 3; ++i) {
-    worker.sleep(CoreShare::kRest);
-    if (i > 0) {
-      EXPECT_FALSE(worker.due());
-    }
+}
+
+TEST(CoreShare, on_a_taken_core_runs_in_bursts_and_rests_longer) {
+  Worker worker = on_a_core_long_taken();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_FALSE(worker.due());
     worker.run(CoreShare::kBurst);
     EXPECT_TRUE(worker.due());
     EXPECT_EQ(worker.check(), CoreShare::kRest);
+    worker.sleep(CoreShare::kRest);
   }
 }
 
 TEST(CoreShare, short_sleeps_do_not_refill_a_burst) {
-  Worker worker;
-  worker.be_interrupted();
-  worker.share_until_trial();
-  worker.be_interrupted();
-  // Half a burst, then too short a sleep for another.
+  Worker worker = on_a_core_long_taken();
   worker.run(CoreShare::kBurst / 2);
   worker.sleep(microseconds(15));
   EXPECT_FALSE(worker.due());
@@ -114,15 +124,13 @@ TEST(CoreShare, short_sleeps_do_not_refill_a_burst) {
 }
 
 TEST(CoreShare, a_long_piece_is_rested_for) {
-  Worker worker;
-  worker.be_interrupted();
+  Worker worker = on_a_core_long_taken();
   worker.run(4 * CoreShare::kBurst);
   EXPECT_EQ(worker.check(), 4 * CoreShare::kRest);
 }
 
 TEST(CoreShare, rests_longer_when_bursts_are_interrupted_but_not_forever) {
-  Worker worker;
-  worker.be_interrupted();
+  Worker worker = on_a_core_long_taken();
   Clock::duration longest{};
   for (int i = 0; i < 10; ++i) {
     worker.run(CoreShare::kBurst);
