@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "ops/cpu/amx_block.h"
 #include "ops/cpu/amx_tiles.h"
 #include "ops/cpu/common/vec_avx512.h"
 #include "ops/cpu/linear_kernels.h"
@@ -36,8 +37,8 @@ constexpr Config int8_shapes() {
 template <int R, bool kMin, bool kHalves>
 class Int8Group {
  public:
-  static void multiply(const std::byte* x, const PanelBlock* w, int64_t blocks,
-                       float (*totals)[16]) {
+  [[gnu::noinline]] static void multiply(const std::byte* x, const PanelBlock* w, int64_t blocks,
+                                         float (*totals)[16]) {
     Int8Group group(totals);
     Dots dots;
     begin<0>(x, w[0]);
@@ -126,6 +127,8 @@ class Int8Group {
   __m512 total_[R];
 };
 
+inline constexpr int64_t kStretchBytes = 640 << 10;  // of rows that stay in L2 while tiles pass
+
 template <int R>
 void store_rows(const LinearTile& t, int64_t row, const float (*totals)[16]) {
   for (int r = 0; r < R; ++r) {
@@ -135,47 +138,68 @@ void store_rows(const LinearTile& t, int64_t row, const float (*totals)[16]) {
   }
 }
 
-// Rows [first, first + rows) of t, a multiple of R, in groups of R.
+// All rows of t, at most kPassRows and a multiple of R, in groups of R. K goes in stretches whose
+// rows stay in L2 while the tiles pass, and those in panels that stay in L1 while the rows pass.
 template <Format kFormat, int R>
-void multiply_groups(const LinearTile& t, int64_t first, int64_t rows) {
-  constexpr int64_t kPassRows = R == 16 ? 256 : R;  // their totals wait in L1 for the next panel
+void multiply_groups(const LinearTile& t, int64_t tiles, float (*totals)[16]) {
+  const int64_t tile_bytes = rows16::tile_bytes(kFormat, t.k);
+  const int64_t blocks = t.k / rows16::kBlock;
+  const int64_t stretch =
+      std::max<int64_t>(kStretchBytes / (t.rows * kRowsBlockBytes<1> * kPanelBlocks), 1) *
+      kPanelBlocks;
   const Shapes shapes(int8_shapes<R, has_halves(kFormat)>());
   alignas(64) PanelBlock panel[kPanelBlocks];
-  alignas(64) float totals[kPassRows][16];
-  const int64_t blocks = t.k / rows16::kBlock;
-  for (int64_t pass = first; pass < first + rows; pass += kPassRows) {
-    const int64_t end = std::min(pass + kPassRows, first + rows);
-    for (int64_t r = pass; r < end; ++r) V::store(totals[r - pass], V::zero());
-    for (int64_t b = 0; b < blocks; b += kPanelBlocks) {
-      const int64_t depth = std::min<int64_t>(blocks - b, kPanelBlocks);
-      const bool last = b + depth == blocks;
-      expand_panel<V, kFormat, /*kSigned=*/true>(t.weights, b, depth, kPanelBlocks, panel);
-      for (int64_t row = pass; row < end; row += R) {
-        Int8Group<R, has_min(kFormat), has_halves(kFormat)>::multiply(
-            t.x + row * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth,
-            totals + (row - pass));
-        if (last) store_rows<R>(t, row, totals + (row - pass));
+  for (int64_t r = 0; r < tiles * t.rows; ++r) V::store(totals[r], V::zero());
+  for (int64_t from = 0; from < blocks; from += stretch) {
+    const int64_t to = std::min(from + stretch, blocks);
+    const auto next_panel = [&](int64_t tile, int64_t block) {
+      if (block == to) block = ++tile < tiles ? from : to;
+      if (tile == tiles) tile = to < blocks ? 0 : tiles, block = to % blocks;
+      return tile * tile_bytes + block * tile_bytes / blocks;
+    };
+    for (int64_t i = 0; i < tiles; ++i) {
+      const LinearTile tile = tile_of(t, i, tile_bytes);
+      float(*mine)[16] = totals + i * t.rows;
+      for (int64_t b = from; b < to; b += kPanelBlocks) {
+        const int64_t depth = std::min<int64_t>(to - b, kPanelBlocks);
+        Ahead ahead(t.weights + next_panel(i, b + depth), depth * tile_bytes / blocks, t.rows / R);
+        expand_panel<V, kFormat, /*kSigned=*/true>(tile.weights, b, depth, /*ahead=*/0, panel);
+        for (int64_t row = 0; row < t.rows; row += R) {
+          ahead.ask();
+          Int8Group<R, has_min(kFormat), has_halves(kFormat)>::multiply(
+              t.x + row * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth, mine + row);
+          if (b + depth == blocks) store_rows<R>(tile, row, mine + row);
+        }
       }
     }
   }
 }
 
+// `tiles` neighbouring tiles, at most kLinearManyTiles, with `outputs` outputs in all.
 template <Format kFormat>
-void linear_int8(const LinearTile& t) {
-  const int64_t full = t.rows / 16 * 16;
-  int64_t row = full;
-  if (full > 0) multiply_groups<kFormat, 16>(t, 0, full);
+void linear_int8_tiles(const LinearTile& t, int64_t tiles) {
+  alignas(64) float totals[kLinearManyTiles * kPassRows][16];
+  int64_t row = 0;
+  while (t.rows - row >= 16) {
+    const int64_t rows = std::min(kPassRows, (t.rows - row) / 16 * 16);
+    multiply_groups<kFormat, 16>(rows_of(t, row, rows), tiles, totals);
+    row += rows;
+  }
   if (t.rows - row >= 8) {
-    multiply_groups<kFormat, 8>(t, row, 8);
+    multiply_groups<kFormat, 8>(rows_of(t, row, 8), tiles, totals);
     row += 8;
   }
-  if (row < t.rows) {
-    LinearTile rest = t;
-    rest.x += row * t.x_row_bytes;
-    rest.y += row * t.y_stride;
-    rest.rows -= row;
-    linear_tile<V, kFormat>(rest);
+  if (row == t.rows) return;
+  for (int64_t i = 0; i < tiles; ++i) {
+    linear_tile<V, kFormat>(
+        tile_of(rows_of(t, row, t.rows - row), i, rows16::tile_bytes(kFormat, t.k)));
   }
+}
+
+template <Format kFormat>
+void linear_int8(const LinearTile& t) {
+  if (t.rows < 8) return linear_tile<V, kFormat>(t);
+  linear_int8_tiles<kFormat>(t, 1);
 }
 
 // Rounds R rows as a group.

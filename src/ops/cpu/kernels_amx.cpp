@@ -21,6 +21,7 @@ void group_inputs(const float* x, int64_t x_stride, int64_t rows, int64_t k, int
 template <quant::Format... kFormats>
 constexpr void set_int8(Kernels& table) {
   ((table.linear[static_cast<size_t>(kFormats)] = amx::linear_int8<kFormats>), ...);
+  ((table.linear_many[static_cast<size_t>(kFormats)] = amx::linear_int8_tiles<kFormats>), ...);
 }
 
 constexpr Kernels make_amx_kernels() {
@@ -30,6 +31,7 @@ constexpr Kernels make_amx_kernels() {
   table.group_floats = group_inputs;
   table.bf16_bytes = amx::kBf16RowBytes;
   table.linear[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16;
+  table.linear_many[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16_tiles;
   set_int8<Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ4_K,
            Format::kQ5_K, Format::kQ6_K>(table);
   table.attention = amx::attention;

@@ -88,10 +88,16 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts
   }
   const bool many = rows >= kLinearManyRows;
   const int threads = ex.pool->num_threads();
-  const int64_t turns = bytes / ((many ? kRunBytesOfManyRows : kRunBytes) * threads);
   const int64_t tile_bytes = std::max<int64_t>(bytes / tiles, 1);
-  const int64_t piece =
-      std::max<int64_t>((many ? kRunBytesOfManyRows : kPieceBytes) / tile_bytes, many ? 2 : 1);
+  int64_t run = std::max<int64_t>(kRunBytes / tile_bytes, 1);
+  int64_t piece = std::max<int64_t>(kPieceBytes / tile_bytes, 1);
+  if (many) {
+    // Enough tiles to share a stretch of the rows, however large they are.
+    const int64_t fair = std::max<int64_t>(tiles / (int64_t{threads} * 6), 1);
+    run = piece = std::clamp<int64_t>(kRunBytesOfManyRows / tile_bytes,
+                                      std::min(kLinearManyTiles, fair), fair);
+  }
+  const int64_t turns = tiles / (run * threads);
   TileRuns runs(tiles, threads * std::max<int64_t>(turns, 1), piece, threads);
   const int64_t block =
       std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;

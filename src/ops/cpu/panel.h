@@ -109,7 +109,7 @@ class PanelExpander {
 };
 
 // Blocks [first, first + count) of a tile: whole pairs or superblocks. Asks for the bytes of the
-// next panel, `ahead` blocks on, which come while this one's rows are computed.
+// next panel, `ahead` blocks on if not 0, which come while this one's rows are computed.
 template <class V, Format kFormat, bool kSigned>
 void expand_panel(const std::byte* tile, int64_t first, int64_t count, int64_t ahead,
                   PanelBlock* to) {
@@ -118,8 +118,10 @@ void expand_panel(const std::byte* tile, int64_t first, int64_t count, int64_t a
   const int64_t unit_bytes = rows16::tile_bytes(kFormat, kUnit * rows16::kBlock);
   const std::byte* at = tile + first / kUnit * unit_bytes;
   for (int64_t b = 0; b < count; b += kUnit, at += unit_bytes, to += kUnit) {
-    const std::byte* next = at + ahead / kUnit * unit_bytes;
-    for (int64_t i = 0; i < unit_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    if (ahead > 0) {
+      const std::byte* next = at + ahead / kUnit * unit_bytes;
+      for (int64_t i = 0; i < unit_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    }
     for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
       if constexpr (kFormat == Format::kQ6_K) {
         Expander::super_q6_k(at, half, to);
