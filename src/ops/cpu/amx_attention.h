@@ -19,7 +19,7 @@ inline constexpr int kMostPairs = kAttentionSharedRows + 1;  // (block of rows, 
 inline constexpr int kBlockRows = 16;
 inline constexpr int kMostBlocks = kAttentionRows / kBlockRows;
 inline constexpr int kSplitChunks = kAttentionSplit / kAttentionChunk;
-inline constexpr int kMostHeadDim = 512;  // bits of SplitKernel::woven_
+inline constexpr int kMostHeadDim = 1024;  // a bit of SplitKernel::woven_ for each step
 
 // Whether AMX takes the item; the same for every row that the kernel sees of one cache.
 inline bool takes(const AttentionItem& item) {
@@ -37,9 +37,9 @@ inline constexpr Config kAttentionShapes = attention_shapes();
 struct Scratch {
   std::byte* queries;  // [pairs][steps] tiles: row p of a tile is values 2p, 2p + 1 of 16 rows
   std::byte* values;   // [chunk or head][steps][2] tiles
-  std::byte* weights;  // [chunk][heads of a block] tiles
-  float* scores;       // [256][16]
-  float* sums;         // [4] tiles
+  std::byte* weights;  // [chunk][heads of a block, or blocks] tiles
+  float* scores;       // [blocks at a time][256][16]
+  float* sums;         // [2] tiles
   AttentionPart part, total;
 
   Scratch(std::byte* memory, int head_dim) {
@@ -55,8 +55,8 @@ struct Scratch {
     queries = take(int64_t{kMostPairs} * steps * kTileBytes);
     values = take(int64_t{kBlockRows} * steps * 2 * kTileBytes);
     weights = take(int64_t{kBlockRows} * kSplitChunks * kTileBytes);
-    scores = floats(kAttentionSplit * kBlockRows);
-    sums = floats(4 * kRows * kBlockRows);
+    scores = floats(2 * kAttentionSplit * kBlockRows);
+    sums = floats(2 * kRows * kBlockRows);
     part = {floats(int64_t{kAttentionRows} * head_dim), floats(kAttentionRows),
             floats(kAttentionRows)};
     total = {floats(int64_t{kAttentionRows} * head_dim), floats(kAttentionRows),
@@ -148,13 +148,16 @@ class SplitKernel {
         steps_(item.head_dim / kStep),
         row_bytes_(int64_t{item.head_dim} * 2),
         table_(item.block_table + split * (kAttentionSplit / kv::kBlockTokens)),
-        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)),
-        asks_(item.queries * item.heads <= kBlockRows) {}
+        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)) {}
 
   void run() {
     RowBlock blocks[kMostBlocks];
     const int count = row_blocks(item_, blocks);
-    for (int i = 0; i < count; ++i) run_block(blocks[i]);
+    int i = 0;
+    if (item_.kv_heads == 1) {
+      for (; i + 2 <= count; i += 2) run_blocks<2>(blocks + i);
+    }
+    for (; i < count; ++i) run_blocks<1>(blocks + i);
   }
 
  private:
@@ -169,12 +172,17 @@ class SplitKernel {
            kv_head * kv::kBlockTokens * row_bytes_;
   }
 
-  // A block's rows and the keys that they see, lane by lane. Lanes without a row repeat the first
+  // Chunks [first, end) that hold a key for one of some rows.
+  struct Chunks {
+    int first, end;
+  };
+
+  // The keys that a block's rows see, lane by lane. Lanes without a row repeat the first
   // one's keys; nothing reads their results.
   struct Lanes {
     __m512i begins, ends;
     KeyRange all;  // that every row sees
-    int first_chunk, end_chunk;
+    Chunks chunks;
 
     // Which rows see the key; `whole` chunks are seen by all.
     __mmask16 sees(int key) const {
@@ -205,58 +213,84 @@ class SplitKernel {
       all = {keys.first > all.first ? keys.first : all.first,
              keys.end < all.end ? keys.end : all.end};
     }
-    return {_mm512_load_si512(begin), _mm512_load_si512(end), all, some.first / kAttentionChunk,
-            (some.end + kAttentionChunk - 1) / kAttentionChunk};
+    return {
+        _mm512_load_si512(begin), _mm512_load_si512(end), all,
+        Chunks{some.first / kAttentionChunk, (some.end + kAttentionChunk - 1) / kAttentionChunk}};
   }
 
-  void run_block(const RowBlock& rows) {
-    const Lanes lanes = lanes_of(rows);
-    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) score(rows, lanes, chunk);
-    softmax(rows, lanes);
-    for (int step = 0; step < steps_; step += 2) {
-      if (step + 1 < steps_) {
-        add<2>(rows, lanes, step);
-      } else {
-        add<1>(rows, lanes, step);
-      }
+  // Two blocks of one kv head share the tiles of keys and values.
+  template <int kBlocks>
+  void run_blocks(const RowBlock* rows) {
+    Lanes lanes[kBlocks];
+    for (int i = 0; i < kBlocks; ++i) lanes[i] = lanes_of(rows[i]);
+    Chunks chunks = lanes[0].chunks;
+    if constexpr (kBlocks == 2) {
+      const Chunks& other = lanes[1].chunks;
+      chunks = {chunks.first < other.first ? chunks.first : other.first,
+                chunks.end > other.end ? chunks.end : other.end};
+    }
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) score<kBlocks>(rows, chunks, chunk);
+    for (int i = 0; i < kBlocks; ++i) {
+      const int tiles = kBlocks == 2 ? 2 : rows->heads;  // of weights, for a chunk
+      softmax(rows[i], lanes[i], chunks, s_.scores + i * kAttentionSplit * kBlockRows,
+              s_.weights + i * kTileBytes, tiles);
+    }
+    if constexpr (kBlocks == 2) {
+      for (int step = 0; step < steps_; ++step) add_two(rows, chunks, step);
+    } else {
+      int step = 0;
+      for (; step + 2 <= steps_; step += 2) add<2>(*rows, chunks, step);
+      if (step < steps_) add<1>(*rows, chunks, step);
     }
   }
 
   // Block b of the chunk kAhead pieces after (chunk, head h) in the passes over the block's keys,
   // then values.
-  const std::byte* later(const RowBlock& rows, const Lanes& lanes, int chunk, int h, bool is_value,
+  const std::byte* later(const RowBlock& rows, Chunks chunks, int chunk, int h, bool is_value,
                          int b) const {
-    const int of_pass = (lanes.end_chunk - lanes.first_chunk) * rows.heads;
-    int piece = (chunk - lanes.first_chunk) * rows.heads + h + kAhead;
+    const int of_pass = (chunks.end - chunks.first) * rows.heads;
+    int piece = (chunk - chunks.first) * rows.heads + h + kAhead;
     if (piece >= of_pass && !is_value) {
       is_value = true;
       piece -= of_pass;
     }
     if (piece >= of_pass) piece = of_pass - 1;
-    const int i = (lanes.first_chunk + piece / rows.heads) * kChunkBlocks + b;
+    const int i = (chunks.first + piece / rows.heads) * kChunkBlocks + b;
     const int last = (item_keys_.end - 1) / kv::kBlockTokens;
     return block(i < last ? i : last, rows.first_head + piece % rows.heads, is_value);
   }
 
-  // Scores of a chunk's keys: two tiles of 16.
-  void score(const RowBlock& rows, const Lanes& lanes, int chunk) const {
+  // Scores of a chunk's keys: two tiles of 16 for each block.
+  template <int kBlocks>
+  void score(const RowBlock* rows, Chunks chunks, int chunk) const {
     zero<0>();
     zero<1>();
+    if constexpr (kBlocks == 2) {
+      zero<2>();
+      zero<3>();
+    }
+    // For keys that no earlier block of rows has read.
+    const bool asks = rows->heads > 1 || rows->first == 0;
     const int i = chunk * kChunkBlocks;
     const bool both = (i + 1) * kv::kBlockTokens < item_keys_.end;
-    for (int h = 0; h < rows.heads; ++h) {
-      const std::byte* first = block(i, rows.first_head + h, false);
-      const std::byte* second = both ? block(i + 1, rows.first_head + h, false) : first;
-      const std::byte* q = s_.queries + int64_t{rows.first_pair + h} * steps_ * kTileBytes;
+    for (int h = 0; h < rows->heads; ++h) {
+      const std::byte* first = block(i, rows->first_head + h, false);
+      const std::byte* second = both ? block(i + 1, rows->first_head + h, false) : first;
+      const std::byte* q = s_.queries + int64_t{rows->first_pair + h} * steps_ * kTileBytes;
       for (int step = 0; step < steps_; ++step) {
-        load<4>(q + step * kTileBytes, kRowBytes);
-        load<2>(first + step * kRowBytes, row_bytes_);
-        load<3>(second + step * kRowBytes, row_bytes_);
-        dot_bf16<0, 2, 4>();
-        dot_bf16<1, 3, 4>();
-        if (!asks_) continue;
+        load<4>(first + step * kRowBytes, row_bytes_);
+        load<6>(q + step * kTileBytes, kRowBytes);
+        dot_bf16<0, 4, 6>();
+        load<5>(second + step * kRowBytes, row_bytes_);
+        dot_bf16<1, 5, 6>();
+        if constexpr (kBlocks == 2) {
+          load<7>(q + (steps_ + step) * kTileBytes, kRowBytes);
+          dot_bf16<2, 4, 7>();
+          dot_bf16<3, 5, 7>();
+        }
+        if (!asks) continue;
         for (int b = 0; b < kChunkBlocks; ++b) {
-          const std::byte* at = later(rows, lanes, chunk, h, false, b) + step * kRowBytes;
+          const std::byte* at = later(*rows, chunks, chunk, h, false, b) + step * kRowBytes;
           for (int key = 0; key < kv::kBlockTokens; ++key)
             prefetch<VecAvx512>(at + key * row_bytes_);
         }
@@ -265,16 +299,23 @@ class SplitKernel {
     float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
     amx::store<0>(scores);
     amx::store<1>(scores + kv::kBlockTokens * kBlockRows);
+    if constexpr (kBlocks == 2) {
+      scores += kAttentionSplit * kBlockRows;
+      amx::store<2>(scores);
+      amx::store<3>(scores + kv::kBlockTokens * kBlockRows);
+    }
   }
 
-  // Scores -> weights of the block's rows, tiles [row][32 keys] of bf16 for each chunk and head;
-  // their maxima and sums. Nothing seen: the maximum is -inf and the sum 0.
-  void softmax(const RowBlock& rows, const Lanes& lanes) const {
+  // Scores -> weights of a block's rows, tiles [row][32 keys] of bf16 for each chunk and head,
+  // `tiles` of them from one chunk to the next; their maxima and sums. Nothing seen: the maximum is
+  // -inf and the sum 0.
+  void softmax(const RowBlock& rows, const Lanes& lanes, Chunks chunks, const float* all_scores,
+               std::byte* weights, int tiles) const {
     constexpr auto kAll = static_cast<__mmask16>(0xffff);
     __m512 largest[4];
     for (__m512& m : largest) m = _mm512_set1_ps(-INFINITY);
-    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
-      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
+    for (int chunk = lanes.chunks.first; chunk < lanes.chunks.end; ++chunk) {
+      const float* scores = all_scores + chunk * kAttentionChunk * kBlockRows;
       const auto take = [&](auto seen) {
 #pragma GCC unroll 4
         for (int key = 0; key < kAttentionChunk; ++key) {
@@ -292,21 +333,24 @@ class SplitKernel {
     const __m512 max = _mm512_mul_ps(factor, _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]),
                                                            _mm512_max_ps(largest[2], largest[3])));
 
-    // The rows of other heads.
-    if (rows.heads > 1) {
-      memset(s_.weights + lanes.first_chunk * rows.heads * kTileBytes, 0,
-             static_cast<size_t>((lanes.end_chunk - lanes.first_chunk) * rows.heads * kTileBytes));
+    // The rows of other heads, and chunks that only the other block sees.
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+      const bool seen = chunk >= lanes.chunks.first && chunk < lanes.chunks.end;
+      if (rows.heads > 1 || !seen) {
+        memset(weights + chunk * tiles * kTileBytes, 0,
+               static_cast<size_t>(rows.heads * kTileBytes));
+      }
     }
     std::byte* row_weights[kBlockRows];
     const int of_head = item_.queries * item_.heads;
     for (int lane = 0; lane < rows.rows; ++lane) {
-      row_weights[lane] = s_.weights + lane * kRowBytes +
+      row_weights[lane] = weights + lane * kRowBytes +
                           ((rows.first + lane) / of_head - rows.first_head) * kTileBytes;
     }
     __m512 total[4];
     for (__m512& sum : total) sum = _mm512_setzero_ps();
-    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
-      const float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
+    for (int chunk = lanes.chunks.first; chunk < lanes.chunks.end; ++chunk) {
+      const float* scores = all_scores + chunk * kAttentionChunk * kBlockRows;
       __m512 pairs[kBlockRows];
       const auto weigh = [&](auto seen) {
         const auto weight = [&](int key) {
@@ -332,7 +376,7 @@ class SplitKernel {
 #pragma GCC unroll 16
       for (int lane = 0; lane < kBlockRows; ++lane) {
         if (lane >= rows.rows) break;
-        _mm512_store_ps(row_weights[lane] + chunk * rows.heads * kTileBytes, pairs[lane]);
+        _mm512_store_ps(row_weights[lane] + chunk * tiles * kTileBytes, pairs[lane]);
       }
     }
     const __m512 sum =
@@ -344,8 +388,7 @@ class SplitKernel {
   // The values [step, step + kSteps) of a chunk's keys, keys 2p and 2p + 1 in row p; zero behind
   // the last key.
   template <int kSteps>
-  void weave(const RowBlock& rows, const Lanes& lanes, int chunk, int h, int step,
-             std::byte* to) const {
+  void weave(const RowBlock& rows, Chunks chunks, int chunk, int h, int step, std::byte* to) const {
     const int keys = item_keys_.end - chunk * kAttentionChunk;
     for (int b = 0; b < kChunkBlocks; ++b) {
       std::byte* tiles = to + b * (kv::kBlockTokens / 2) * kRowBytes;
@@ -353,8 +396,7 @@ class SplitKernel {
       const std::byte* at =
           left > 0 ? block(chunk * kChunkBlocks + b, rows.first_head + h, true) + step * kRowBytes
                    : nullptr;
-      const std::byte* ask =
-          asks_ ? later(rows, lanes, chunk, h, true, b) + step * kRowBytes : nullptr;
+      const std::byte* ask = later(rows, chunks, chunk, h, true, b) + step * kRowBytes;
       for (int key = 0; key < kv::kBlockTokens; key += 2, tiles += kRowBytes) {
 #pragma GCC unroll 2
         for (int i = 0; i < kSteps; ++i) {
@@ -364,7 +406,6 @@ class SplitKernel {
               key + 1 < left ? _mm512_loadu_si512(from + row_bytes_) : _mm512_setzero_si512();
           _mm512_store_si512(tiles + i * 2 * kTileBytes, _mm512_unpacklo_epi16(even, odd));
           _mm512_store_si512(tiles + (i * 2 + 1) * kTileBytes, _mm512_unpackhi_epi16(even, odd));
-          if (!asks_) continue;
           prefetch<VecAvx512>(ask + key * row_bytes_ + i * kRowBytes);
           prefetch<VecAvx512>(ask + (key + 1) * row_bytes_ + i * kRowBytes);
         }
@@ -372,22 +413,30 @@ class SplitKernel {
     }
   }
 
-  // part.values [step, step + kSteps) = weights . values
+  // The chunk's values of head h as tiles; woven by the first blocks of rows for the others if the
+  // item has one kv head.
   template <int kSteps>
-  void add(const RowBlock& rows, const Lanes& lanes, int step) {
-    const bool kept = item_.kv_heads == 1;  // woven by the first block of rows for the others
+  const std::byte* woven(const RowBlock& rows, Chunks chunks, int chunk, int h, int step) {
+    const bool kept = item_.kv_heads == 1;
+    std::byte* values = s_.values + (int64_t{kept ? chunk : h} * steps_ + step) * 2 * kTileBytes;
+    if (kept && (woven_[chunk] >> step & 1) != 0) return values;
+    weave<kSteps>(rows, chunks, chunk, h, step, values);
+    woven_[chunk] |= ((1u << kSteps) - 1) << step;
+    return values;
+  }
+
+  // part.values [step, step + kSteps) = weights . values, of one block.
+  template <int kSteps>
+  void add(const RowBlock& rows, Chunks chunks, int step) {
     zero<0>();
     zero<1>();
     if constexpr (kSteps == 2) {
       zero<2>();
       zero<3>();
     }
-    for (int chunk = lanes.first_chunk; chunk < lanes.end_chunk; ++chunk) {
-      const uint64_t bit = uint64_t{1} << (step / 2 * kSplitChunks + chunk);
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
       for (int h = 0; h < rows.heads; ++h) {
-        std::byte* values =
-            s_.values + (int64_t{kept ? chunk : h} * steps_ + step) * 2 * kTileBytes;
-        if (!kept || (woven_ & bit) == 0) weave<kSteps>(rows, lanes, chunk, h, step, values);
+        const std::byte* values = woven<kSteps>(rows, chunks, chunk, h, step);
         load<4>(s_.weights + (chunk * rows.heads + h) * kTileBytes, kRowBytes);
         load<5>(values, kRowBytes);
         dot_bf16<0, 4, 5>();
@@ -400,27 +449,47 @@ class SplitKernel {
           dot_bf16<3, 4, 5>();
         }
       }
-      woven_ |= bit;
     }
-    amx::store<0>(s_.sums);
-    amx::store<1>(s_.sums + kRows * kBlockRows);
-    if constexpr (kSteps == 2) {
-      amx::store<2>(s_.sums + 2 * kRows * kBlockRows);
-      amx::store<3>(s_.sums + 3 * kRows * kBlockRows);
+    store_sums<0, 1>(rows, step);
+    if constexpr (kSteps == 2) store_sums<2, 3>(rows, step + 1);
+  }
+
+  // The same of one step and two blocks.
+  void add_two(const RowBlock* rows, Chunks chunks, int step) {
+    zero<0>();
+    zero<1>();
+    zero<2>();
+    zero<3>();
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
+      const std::byte* values = woven<1>(*rows, chunks, chunk, 0, step);
+      const std::byte* weights = s_.weights + chunk * 2 * kTileBytes;
+      load<6>(values, kRowBytes);
+      load<4>(weights, kRowBytes);
+      dot_bf16<0, 4, 6>();
+      load<5>(weights + kTileBytes, kRowBytes);
+      dot_bf16<2, 5, 6>();
+      load<7>(values + kTileBytes, kRowBytes);
+      dot_bf16<1, 4, 7>();
+      dot_bf16<3, 5, 7>();
     }
-    // The two tiles of a step hold fours of its values in turn.
+    store_sums<0, 1>(rows[0], step);
+    store_sums<2, 3>(rows[1], step);
+  }
+
+  // The two tiles of a step hold fours of its values in turn.
+  template <int kLow, int kHigh>
+  void store_sums(const RowBlock& rows, int step) const {
+    amx::store<kLow>(s_.sums);
+    amx::store<kHigh>(s_.sums + kRows * kBlockRows);
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i second =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-    for (int lane = 0; lane < rows.rows; ++lane) {
-      float* to = part_.values + (rows.first + lane) * item_.head_dim + step * kStep;
-      for (int i = 0; i < kSteps; ++i, to += kStep) {
-        const float* sums = s_.sums + i * 2 * kRows * kBlockRows + lane * kBlockRows;
-        const __m512 low = _mm512_load_ps(sums);
-        const __m512 high = _mm512_load_ps(sums + kRows * kBlockRows);
-        _mm512_storeu_ps(to, _mm512_permutex2var_ps(low, first, high));
-        _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(low, second, high));
-      }
+    float* to = part_.values + rows.first * item_.head_dim + step * kStep;
+    for (int lane = 0; lane < rows.rows; ++lane, to += item_.head_dim) {
+      const __m512 low = _mm512_load_ps(s_.sums + lane * kBlockRows);
+      const __m512 high = _mm512_load_ps(s_.sums + (kRows + lane) * kBlockRows);
+      _mm512_storeu_ps(to, _mm512_permutex2var_ps(low, first, high));
+      _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(low, second, high));
     }
   }
 
@@ -432,8 +501,7 @@ class SplitKernel {
   int64_t row_bytes_;
   const int32_t* table_;
   KeyRange item_keys_;
-  bool asks_;           // for keys and values ahead: where no other block reads them again
-  uint64_t woven_ = 0;  // pairs of steps and chunks, if the item has one kv head
+  uint32_t woven_[kSplitChunks] = {};  // steps, if the item has one kv head
 };
 
 inline void load_item_queries(const AttentionItem& item, const Scratch& s) {

@@ -35,7 +35,8 @@ SplitRange splits_of(const AttentionItem& item) {
   return {first / kAttentionSplit, *high / kAttentionSplit};
 }
 
-// The batch as items, numbered; later query tiles of a sequence see more keys and come first.
+// The batch as items, numbered. The query tiles of a kv head follow each other, so that they find
+// its keys in the second cache; the later ones see more keys and come first.
 class Items {
  public:
   Items(TensorView qkv, TensorView positions, TensorView query_start, TensorView block_tables,
@@ -70,8 +71,8 @@ class Items {
       index -= tiles_of(s) * parts_of(s);
       ++s;
     }
-    const int64_t tile = tiles_of(s) - 1 - index / parts_of(s);
-    const int part = static_cast<int>(index % parts_of(s));
+    const int64_t tile = tiles_of(s) - 1 - index % tiles_of(s);
+    const int part = static_cast<int>(index / tiles_of(s));
     const int kv_head = part / head_parts_ * kv_heads_of(s);
     const int first_head = part % head_parts_ * heads_;
     const int64_t row = starts_[s] + tile * queries_;
@@ -209,8 +210,8 @@ int64_t attention_scratch_bytes(int head_dim) {
   const int64_t parts = 2 * kAttentionRows * (head + 2);
   const int64_t floats = kAttentionRows * (head + kAttentionSplit + 16) + head * (64 + 32) + parts;
   const int64_t steps = (head_dim + 31) / 32;
-  const int64_t tiles = (kAttentionSharedRows + 1) * steps + 16 * steps * 2 + 16 * 8 + 4;
-  const int64_t amx = tiles * 256 + kAttentionSplit * 16 + parts;
+  const int64_t tiles = (kAttentionSharedRows + 1) * steps + 16 * steps * 2 + 16 * 8 + 2;
+  const int64_t amx = tiles * 256 + 2 * kAttentionSplit * 16 + parts;
   return std::max(floats, amx) * int64_t{sizeof(float)};
 }
 
