@@ -358,6 +358,9 @@ int run(const Options& options) {
     for (const quant::FormatInfo& format : quant::formats())
       for (int64_t rows : {1, 8, 256}) bench.linear(format.format, n, k, rows);
   }
+  for (Format format : {Format::kQ4_0, Format::kQ8_0, Format::kBF16}) {
+    for (int64_t rows : {16, 64, 1024}) bench.linear(format, 8192, 2048, rows);
+  }
   for (const auto& [n, k] : {std::pair<int64_t, int64_t>{960, 576},
                              {576, 576},
                              {3072, 576},
