@@ -1,6 +1,6 @@
-// Linear over int8 rows with AMX: groups of 16 and 8 rows take tiles, what is left the vectors of
-// AVX-512. Both give the same bits: the integers are exact, and the floats see the same operations
-// in the same order.
+// Linear over int8 rows with AMX: groups of 16 rows take tiles, what is left the vectors of AVX-512
+// (8 rows are faster with those). Both give the same bits: the integers are exact, and the floats
+// see the same operations in the same order.
 #pragma once
 
 #include <algorithm>
@@ -15,88 +15,106 @@ namespace donar::ops::cpu::amx {
 
 using V = VecAvx512;
 
-inline constexpr int kPanelBlocks = 32;  // 24 KB: half of L1, beside the rows that stream by
+inline constexpr int kPanelBlocks = 24;  // 18 KB of L1 at most, beside the rows that stream by
 
-// A group's block of 32 k: [R rows][32 int8] | scale [R] | scale * sum [R].
-template <int R>
-inline constexpr int kRowsBlockBytes = R*(32 + 2 * int{sizeof(float)});
-static_assert(kRowsBlockBytes<1> <= kInt8BlockBytes);
+// A group's block of 32 k: [16 rows][32 int8] | scale [16] | scale * sum [16].
+inline constexpr int kGroupScales = kRows * 32;
+inline constexpr int kGroupBlockBytes = kGroupScales + 2 * kRows * int{sizeof(float)};
+static_assert(kGroupBlockBytes <= kRows * kInt8BlockBytes);
 
 // Shapes: 0 to 3 sums, 4 and 5 rows, 6 and 7 weights; with halves a product is 16 k deep.
-template <int R, bool kHalves>
+template <bool kHalves>
 constexpr Config int8_shapes() {
   Config config;
-  config.set(0, 3, R, kRowBytes);
-  config.set(4, 5, R, kHalves ? 16 : 32);
+  config.set(0, 3, kRows, kRowBytes);
+  config.set(4, 5, kRows, kHalves ? 16 : 32);
   config.set(6, 7, kHalves ? 4 : 8, kRowBytes);
   return config;
 }
 
-// One group times a panel, on top of `totals`. The tiles of a block are multiplied two blocks
-// before they are stored, and stored one before they are scaled: neither waits for the other.
-template <int R, bool kMin, bool kHalves>
+// The totals of one group, in registers while a panel passes.
+template <bool kMin, bool kHalves>
 class Int8Group {
  public:
-  [[gnu::noinline]] static void multiply(const std::byte* x, const PanelBlock* w, int64_t blocks,
-                                         float (*totals)[16]) {
-    Int8Group group(totals);
+  [[gnu::always_inline]] void zero() {
+#pragma GCC unroll 16
+    for (__m512& total : total_) total = V::zero();
+  }
+  [[gnu::always_inline]] void load(const float (*totals)[16]) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) total_[r] = V::load(totals[r]);
+  }
+  [[gnu::always_inline]] void store(float (*totals)[16]) const {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) V::store(totals[r], total_[r]);
+  }
+  // As outputs of t, rows [row, row + 16).
+  [[gnu::always_inline]] void store_outputs(const LinearTile& t, int64_t row) {
+    if (t.bias != nullptr) {
+      const __m512 bias = V::load_n(t.bias, t.outputs);
+#pragma GCC unroll 16
+      for (__m512& total : total_) total = V::add(total, bias);
+    }
+    float* y = t.y + row * t.y_stride;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, y += t.y_stride) V::store_n(y, total_[r], t.outputs);
+  }
+
+  // The tiles of a block are multiplied two blocks before they are stored, and stored one before
+  // they are scaled: neither waits for the other.
+  [[gnu::always_inline]] void add(const std::byte* x, const PanelBlock* w, int64_t blocks,
+                                  Ahead& ahead) {
     Dots dots;
     begin<0>(x, w[0]);
-    begin<1>(x + kStep, w[1]);
-    for (int64_t b = 2; b < blocks; b += 2, x += 2 * kStep, w += 2) {
+    begin<1>(x + kGroupBlockBytes, w[1]);
+    for (int64_t b = 2; b < blocks; b += 2, x += 2 * kGroupBlockBytes, w += 2) {
+      ahead.ask();
       take<0>(dots);
-      begin<0>(x + 2 * kStep, w[2]);
-      if (b > 2) group.template scale<1>(dots, x - kStep, w[-1]);
+      begin<0>(x + 2 * kGroupBlockBytes, w[2]);
+      if (b > 2) scale<1>(dots, x - kGroupBlockBytes, w[-1]);
       take<1>(dots);
-      begin<1>(x + 3 * kStep, w[3]);
-      group.template scale<0>(dots, x, w[0]);
+      begin<1>(x + 3 * kGroupBlockBytes, w[3]);
+      scale<0>(dots, x, w[0]);
     }
-    if (blocks > 2) group.template scale<1>(dots, x - kStep, w[-1]);
+    ahead.ask();
+    if (blocks > 2) scale<1>(dots, x - kGroupBlockBytes, w[-1]);
     take<0>(dots);
     take<1>(dots);
-    group.template scale<0>(dots, x, w[0]);
-    group.template scale<1>(dots, x + kStep, w[1]);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) V::store(totals[r], group.total_[r]);
+    scale<0>(dots, x, w[0]);
+    scale<1>(dots, x + kGroupBlockBytes, w[1]);
   }
 
  private:
-  static constexpr int kStep = kRowsBlockBytes<R>;
   static constexpr int kParts = kHalves ? 2 : 1;
 
   // Apart from the totals, which stay in registers: tile stores may touch only this.
   struct alignas(64) Dots {
-    int32_t of[2][kParts][R * 16];
+    int32_t of[2][kParts][kRows * 16];
   };
-
-  [[gnu::always_inline]] explicit Int8Group(const float (*totals)[16]) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) total_[r] = V::load(totals[r]);
-  }
 
   template <int kSlot>
   [[gnu::always_inline]] static void begin(const std::byte* x, const PanelBlock& w) {
     if constexpr (kHalves) {
-      load<4>(x, 32);
-      load<6>(w.q[0], 64);
-      zero<2 * kSlot>();
+      amx::load<4>(x, 32);
+      amx::load<6>(w.q[0], 64);
+      amx::zero<2 * kSlot>();
       dot_int8<2 * kSlot, 4, 6>();
-      load<5>(x + 16, 32);
-      load<7>(w.q[4], 64);
-      zero<2 * kSlot + 1>();
+      amx::load<5>(x + 16, 32);
+      amx::load<7>(w.q[4], 64);
+      amx::zero<2 * kSlot + 1>();
       dot_int8<2 * kSlot + 1, 5, 7>();
     } else {
-      load<4 + kSlot>(x, 32);
-      load<6 + kSlot>(w.q[0], 64);
-      zero<kSlot>();
+      amx::load<4 + kSlot>(x, 32);
+      amx::load<6 + kSlot>(w.q[0], 64);
+      amx::zero<kSlot>();
       dot_int8<kSlot, 4 + kSlot, 6 + kSlot>();
     }
   }
 
   template <int kSlot>
   [[gnu::always_inline]] static void take(Dots& dots) {
-    store<kParts * kSlot>(dots.of[kSlot][0]);
-    if constexpr (kHalves) store<2 * kSlot + 1>(dots.of[kSlot][1]);
+    amx::store<kParts * kSlot>(dots.of[kSlot][0]);
+    if constexpr (kHalves) amx::store<2 * kSlot + 1>(dots.of[kSlot][1]);
   }
 
   // kExact + dot as a float: conversions and products share the one port that tiles leave to them,
@@ -108,11 +126,11 @@ class Int8Group {
 
   template <int kSlot>
   [[gnu::always_inline]] void scale(const Dots& dots, const std::byte* x, const PanelBlock& w) {
-    const auto* scales = reinterpret_cast<const float*>(x + R * 32);
+    const auto* scales = reinterpret_cast<const float*>(x + kGroupScales);
     const __m512 scale = V::load(w.scale[0]);
     const __m512 shift = V::load(w.shift);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       // (kExact + dot) * scale - kExact * scale, rounded once: what dot * scale is
       __m512 scaled = V::fma(exact_dot(dots.of[kSlot][0] + r * 16), scale, shift);
       if constexpr (kHalves) {
@@ -120,36 +138,54 @@ class Int8Group {
         scaled = V::fma(second, V::load(w.scale[1]), scaled);
       }
       total_[r] = V::fma(scaled, V::set1(scales[r]), total_[r]);
-      if constexpr (kMin) total_[r] = V::fma(V::load(w.min), V::set1(scales[R + r]), total_[r]);
+      if constexpr (kMin) total_[r] = V::fma(V::load(w.min), V::set1(scales[kRows + r]), total_[r]);
     }
   }
 
-  __m512 total_[R];
+  __m512 total_[kRows];
 };
 
 inline constexpr int64_t kStretchBytes = 640 << 10;  // of rows that stay in L2 while tiles pass
 
-template <int R>
-void store_rows(const LinearTile& t, int64_t row, const float (*totals)[16]) {
-  for (int r = 0; r < R; ++r) {
-    __m512 total = V::load(totals[r]);
-    if (t.bias != nullptr) total = V::add(total, V::load_n(t.bias, t.outputs));
-    V::store_n(t.y + (row + r) * t.y_stride, total, t.outputs);
+// Blocks of a panel: as many for each as can be, since a short one costs more than its share.
+template <Format kFormat>
+int64_t panel_blocks(int64_t blocks) {
+  constexpr int64_t kUnit = has_superblocks(kFormat) ? 8 : 2;
+  const int64_t panels = (blocks + kPanelBlocks - 1) / kPanelBlocks;
+  return (blocks + panels * kUnit - 1) / (panels * kUnit) * kUnit;
+}
+
+// A group of t, the one from `row` on, times a panel of its K.
+template <bool kMin, bool kHalves>
+[[gnu::noinline]] void multiply_group(const std::byte* x, const PanelBlock* panel, int64_t blocks,
+                                      Ahead& ahead, bool first, bool last, float (*totals)[16],
+                                      const LinearTile& t, int64_t row) {
+  Int8Group<kMin, kHalves> group;
+  if (first) {
+    group.zero();
+  } else {
+    group.load(totals);
+  }
+  group.add(x, panel, blocks, ahead);
+  if (last) {
+    group.store_outputs(t, row);
+  } else {
+    group.store(totals);
   }
 }
 
-// All rows of t, at most kPassRows and a multiple of R, in groups of R. K goes in stretches whose
-// rows stay in L2 while the tiles pass, and those in panels that stay in L1 while the rows pass.
-template <Format kFormat, int R>
-void multiply_groups(const LinearTile& t, int64_t tiles, float (*totals)[16]) {
+// All rows of t, at most kPassRows and a multiple of 16. K goes in stretches whose rows stay in L2
+// while the tiles pass, and those in panels that stay in L1 while the rows pass.
+template <Format kFormat>
+void multiply_groups(const LinearTile& t, int64_t tiles) {
   const int64_t tile_bytes = rows16::tile_bytes(kFormat, t.k);
   const int64_t blocks = t.k / rows16::kBlock;
+  const int64_t most = panel_blocks<kFormat>(blocks);
   const int64_t stretch =
-      std::max<int64_t>(kStretchBytes / (t.rows * kRowsBlockBytes<1> * kPanelBlocks), 1) *
-      kPanelBlocks;
-  const Shapes shapes(int8_shapes<R, has_halves(kFormat)>());
+      std::max<int64_t>(kStretchBytes * kRows / (t.rows * kGroupBlockBytes * most), 1) * most;
+  const Shapes shapes(int8_shapes<has_halves(kFormat)>());
   alignas(64) PanelBlock panel[kPanelBlocks];
-  for (int64_t r = 0; r < tiles * t.rows; ++r) V::store(totals[r], V::zero());
+  alignas(64) float totals[kLinearManyTiles * kPassRows][16];
   for (int64_t from = 0; from < blocks; from += stretch) {
     const int64_t to = std::min(from + stretch, blocks);
     const auto next_panel = [&](int64_t tile, int64_t block) {
@@ -159,16 +195,15 @@ void multiply_groups(const LinearTile& t, int64_t tiles, float (*totals)[16]) {
     };
     for (int64_t i = 0; i < tiles; ++i) {
       const LinearTile tile = tile_of(t, i, tile_bytes);
-      float(*mine)[16] = totals + i * t.rows;
-      for (int64_t b = from; b < to; b += kPanelBlocks) {
-        const int64_t depth = std::min<int64_t>(to - b, kPanelBlocks);
-        Ahead ahead(t.weights + next_panel(i, b + depth), depth * tile_bytes / blocks, t.rows / R);
+      for (int64_t b = from; b < to; b += most) {
+        const int64_t depth = std::min(to - b, most);
+        Ahead ahead(t.weights + next_panel(i, b + depth), depth * tile_bytes / blocks,
+                    t.rows / kRows * (depth / 2));
         expand_panel<V, kFormat, /*kSigned=*/true>(tile.weights, b, depth, /*ahead=*/0, panel);
-        for (int64_t row = 0; row < t.rows; row += R) {
-          ahead.ask();
-          Int8Group<R, has_min(kFormat), has_halves(kFormat)>::multiply(
-              t.x + row * t.x_row_bytes + b * kRowsBlockBytes<R>, panel, depth, mine + row);
-          if (b + depth == blocks) store_rows<R>(tile, row, mine + row);
+        for (int64_t row = 0; row < t.rows; row += kRows) {
+          multiply_group<has_min(kFormat), has_halves(kFormat)>(
+              t.x + row * t.x_row_bytes + b * kGroupBlockBytes, panel, depth, ahead,
+              /*first=*/b == 0, /*last=*/b + depth == blocks, totals + i * t.rows + row, tile, row);
         }
       }
     }
@@ -178,16 +213,11 @@ void multiply_groups(const LinearTile& t, int64_t tiles, float (*totals)[16]) {
 // `tiles` neighbouring tiles, at most kLinearManyTiles, with `outputs` outputs in all.
 template <Format kFormat>
 void linear_int8_tiles(const LinearTile& t, int64_t tiles) {
-  alignas(64) float totals[kLinearManyTiles * kPassRows][16];
   int64_t row = 0;
-  while (t.rows - row >= 16) {
-    const int64_t rows = std::min(kPassRows, (t.rows - row) / 16 * 16);
-    multiply_groups<kFormat, 16>(rows_of(t, row, rows), tiles, totals);
+  while (t.rows - row >= kRows) {
+    const int64_t rows = std::min(kPassRows, (t.rows - row) / kRows * kRows);
+    multiply_groups<kFormat>(rows_of(t, row, rows), tiles);
     row += rows;
-  }
-  if (t.rows - row >= 8) {
-    multiply_groups<kFormat, 8>(rows_of(t, row, 8), tiles, totals);
-    row += 8;
   }
   if (row == t.rows) return;
   for (int64_t i = 0; i < tiles; ++i) {
@@ -198,23 +228,25 @@ void linear_int8_tiles(const LinearTile& t, int64_t tiles) {
 
 template <Format kFormat>
 void linear_int8(const LinearTile& t) {
-  if (t.rows < 8) return linear_tile<V, kFormat>(t);
+  if (t.rows < kRows) return linear_tile<V, kFormat>(t);
   linear_int8_tiles<kFormat>(t, 1);
 }
 
-// Rounds R rows as a group.
-template <int R>
-void round_group(const float* x, int64_t x_stride, int64_t k, int64_t padded, std::byte* out) {
-  for (int64_t b = 0; b < padded; b += 32, out += kRowsBlockBytes<R>) {
-    const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
-    auto* scales = reinterpret_cast<float*>(out + R * 32);
-    for (int r = 0; r < R; ++r) {
-      Int8BlockMeta meta;
-      round_block<V>(x + r * x_stride + b, n, /*offset=*/0, /*halves=*/false,
-                     reinterpret_cast<int8_t*>(out) + r * 32, meta);
-      scales[r] = meta.scale;
-      scales[R + r] = meta.scaled_sum;
-    }
+// Rounds 16 rows as a group.
+inline void round_group(const float* x, int64_t x_stride, int64_t k, int64_t padded,
+                        std::byte* out) {
+  static_assert(V::kLanes == kRows);
+  for (int64_t at = 0; at < padded; at += 32, out += kGroupBlockBytes) {
+    auto* scales = reinterpret_cast<float*>(out + kGroupScales);
+    round_blocks<V>(
+        kRows, [&](int r, auto& v) { load_block<V>(x + r * x_stride + at, k - at, v); },
+        [&](int r, auto& v, float inverse, float scale) {
+          Int8BlockMeta meta;
+          store_block<V>(v, inverse, scale, /*offset=*/0, /*halves=*/false,
+                         reinterpret_cast<int8_t*>(out) + r * 32, meta);
+          scales[r] = meta.scale;
+          scales[kRows + r] = meta.scaled_sum;
+        });
   }
 }
 
@@ -222,10 +254,8 @@ inline void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k
                        int offset, bool halves, std::byte* out) {
   const int64_t row_bytes = padded / 32 * kInt8BlockBytes;
   int64_t row = 0;
-  for (; rows - row >= 16; row += 16)
-    round_group<16>(x + row * x_stride, x_stride, k, padded, out + row * row_bytes);
-  for (; rows - row >= 8; row += 8)
-    round_group<8>(x + row * x_stride, x_stride, k, padded, out + row * row_bytes);
+  for (; rows - row >= kRows; row += kRows)
+    round_group(x + row * x_stride, x_stride, k, padded, out + row * row_bytes);
   if (row < rows) {
     cpu::round_int8<V>(x + row * x_stride, x_stride, rows - row, k, padded, offset, halves,
                        out + row * row_bytes);

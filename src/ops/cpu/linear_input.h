@@ -38,28 +38,18 @@ void store_block(typename V::F (&v)[32 / V::kLanes], float inverse, float scale,
   meta.offset[1] = halves ? -offset * sums[1] : meta.offset[0] + std::bit_cast<int32_t>(kExact);
 }
 
-template <class V>
-void round_block(const float* x, int n, int offset, bool halves, int8_t* q, Int8BlockMeta& meta) {
-  typename V::F v[32 / V::kLanes];
-  load_block<V>(x, n, v);
-  const float extreme = V::reduce_max(largest_of<V>(v));
-  store_block<V>(v, extreme > 0.0f ? 127.0f / extreme : 0.0f, extreme / 127.0f, offset, halves, q,
-                 meta);
-}
-
-// Up to kLanes blocks of a row, of which n values exist: what round_block does, with the scales
-// worked out side by side. Block i's values lie at i * step of `out`, its meta meta_at further.
-template <class V>
-void round_blocks(const float* x, int64_t n, int count, int offset, bool halves, std::byte* out,
-                  int64_t step, int64_t meta_at) {
+// Rounds up to kLanes blocks, their scales worked out side by side: load(i, v) gives the values of
+// block i, store(i, v, inverse, scale) takes them again with the scale and its inverse.
+template <class V, class Load, class Store>
+void round_blocks(int count, Load load, Store store) {
   using F = typename V::F;
   F v[32 / V::kLanes];
   F largest[V::kLanes];
-  for (int b = 0; b < V::kLanes; ++b) {
-    largest[b] = V::zero();
-    if (b >= count) continue;
-    load_block<V>(x + b * 32, n - b * 32, v);
-    largest[b] = largest_of<V>(v);
+  for (int i = 0; i < V::kLanes; ++i) {
+    largest[i] = V::zero();
+    if (i >= count) continue;
+    load(i, v);
+    largest[i] = largest_of<V>(v);
   }
   V::transpose(largest);
   for (int i = 1; i < V::kLanes; ++i) largest[0] = V::max(largest[0], largest[i]);
@@ -67,11 +57,9 @@ void round_blocks(const float* x, int64_t n, int count, int offset, bool halves,
   V::store(inverses, V::zero_below(largest[0], V::set1(std::numeric_limits<float>::denorm_min()),
                                    V::div(V::set1(127.0f), largest[0])));
   V::store(scales, V::div(largest[0], V::set1(127.0f)));
-  for (int b = 0; b < count; ++b) {
-    load_block<V>(x + b * 32, n - b * 32, v);
-    store_block<V>(v, inverses[b], scales[b], offset, halves,
-                   reinterpret_cast<int8_t*>(out + b * step),
-                   *reinterpret_cast<Int8BlockMeta*>(out + b * step + meta_at));
+  for (int i = 0; i < count; ++i) {
+    load(i, v);
+    store(i, v, inverses[i], scales[i]);
   }
 }
 
@@ -85,9 +73,16 @@ void round_int8(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64
     for (int64_t at = 0; at < padded; at += kValues) {
       const auto count = static_cast<int>((padded - at < kValues ? padded - at : kValues) / 32);
       for (int r = 0; r < group; ++r) {
-        round_blocks<V>(x + (row + r) * x_stride + at, k - at, count, offset, halves,
-                        out + at / 32 * step + r * 32, step,
-                        (group - r) * 32 + r * int{sizeof(Int8BlockMeta)});
+        const float* from = x + (row + r) * x_stride + at;
+        std::byte* q = out + at / 32 * step + r * 32;
+        const int64_t meta_at = (group - r) * 32 + r * int{sizeof(Int8BlockMeta)};
+        round_blocks<V>(
+            count, [&](int b, auto& v) { load_block<V>(from + b * 32, k - at - b * 32, v); },
+            [&](int b, auto& v, float inverse, float scale) {
+              store_block<V>(v, inverse, scale, offset, halves,
+                             reinterpret_cast<int8_t*>(q + b * step),
+                             *reinterpret_cast<Int8BlockMeta*>(q + b * step + meta_at));
+            });
       }
     }
     out += padded / 32 * step;

@@ -136,6 +136,17 @@ template <Format kFormat, int R, int Q>
   store_matrix<V, R, Q>(t, quad, row, total);
 }
 
+// A block of 32, of which n values exist, to int8.
+template <class V>
+void round_block(const float* x, int64_t n, int offset, bool halves, int8_t* q,
+                 Int8BlockMeta& meta) {
+  typename V::F v[32 / V::kLanes];
+  load_block<V>(x, n, v);
+  const float extreme = V::reduce_max(largest_of<V>(v));
+  store_block<V>(v, extreme > 0.0f ? 127.0f / extreme : 0.0f, extreme / 127.0f, offset, halves, q,
+                 meta);
+}
+
 // The input that these kernels read: groups of one row as the other instruction sets have them.
 template <class V>
 void round_int8_pairs(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
@@ -147,11 +158,10 @@ void round_int8_pairs(const float* x, int64_t x_stride, int64_t rows, int64_t k,
       return;
     }
     for (int64_t b = 0; b < padded; b += 32) {
-      const int n = static_cast<int>(k - b < 32 ? (k > b ? k - b : 0) : 32);
       for (int r = 0; r < group; ++r) {
         int8_t q[32];
         Int8BlockMeta meta;
-        round_block<V>(x + (row + r) * x_stride + b, n, offset, halves, q, meta);
+        round_block<V>(x + (row + r) * x_stride + b, k - b, offset, halves, q, meta);
         for (int i = 0; i < 4; ++i)
           std::memcpy(out + ((r / 2 * 4 + i) * 2 + r % 2) * 8, q + i * 8, 8);
         const auto put = [&](int field, auto value) {
