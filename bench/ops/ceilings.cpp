@@ -15,6 +15,7 @@ namespace {
 constexpr int kRounds = 40;  // short ones: the best of them is between two preemptions
 constexpr int64_t kStreamBytes = int64_t{1} << 30;
 constexpr int64_t kSegmentBytes = int64_t{32} << 20;
+constexpr int64_t kMinPiece = int64_t{16} << 10, kMaxPiece = int64_t{1} << 20;
 
 int64_t plain_read(const void* data, int64_t bytes) {
   const auto* at = static_cast<const int64_t*>(data);
@@ -51,6 +52,16 @@ double peak(int threads, Loop loop) {
 
 }  // namespace
 
+int64_t read_all(ThreadPool& pool, CpuIsa isa, const std::byte* data, int64_t bytes) {
+  const bool avx512 = isa == CpuIsa::kAmx || isa == CpuIsa::kAvx512;
+  const int64_t share = bytes / (4 * int64_t{pool.num_threads()}) / kMinPiece * kMinPiece;
+  std::atomic<int64_t> sum{0};
+  pool.parallel_for(bytes, std::clamp(share, kMinPiece, kMaxPiece), [&](int64_t from, int64_t to) {
+    sum += avx512 ? avx512_read_loop(data + from, to - from) : plain_read(data + from, to - from);
+  });
+  return sum;
+}
+
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
   const bool amx = isa == CpuIsa::kAmx;
   const bool avx512 = amx || isa == CpuIsa::kAvx512;
@@ -62,10 +73,7 @@ Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa) {
   for (int round = 0; round < 4; ++round) {
     for (int64_t segment = 0; segment < kStreamBytes; segment += kSegmentBytes) {
       const TimePoint begin = Clock::now();
-      pool.parallel_for(kSegmentBytes, int64_t{1} << 20, [&](int64_t from, int64_t to) {
-        const std::byte* at = buffer.data() + segment + from;
-        sink += avx512 ? avx512_read_loop(at, to - from) : plain_read(at, to - from);
-      });
+      sink += read_all(pool, isa, buffer.data() + segment, kSegmentBytes);
       ceilings.read_gb_per_s = std::max(
           ceilings.read_gb_per_s, static_cast<double>(kSegmentBytes) / seconds_since(begin) / 1e9);
     }

@@ -2,6 +2,9 @@
 // arithmetic peaks.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "base/thread_pool.h"
 #include "tensor/exec.h"
 
@@ -15,6 +18,10 @@ struct Ceilings {
 };
 
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa);
+
+// Reads all of `data` once, with all threads and in pieces of up to 1 MB. What it returns is of no
+// interest, but has to be kept.
+int64_t read_all(ThreadPool& pool, CpuIsa isa, const std::byte* data, int64_t bytes);
 
 // Loops of independent instructions, without memory; `iterations` times the returned number of
 // operations.

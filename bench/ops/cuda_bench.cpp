@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "bench/ops/cuda_ceilings.h"
+#include "bench/ops/git_commit.h"
 
 namespace donar::bench {
 namespace {
@@ -80,17 +81,6 @@ class Graph {
   cudaGraph_t graph_ = nullptr;
   cudaGraphExec_t instance_ = nullptr;
 };
-
-std::string git_commit() {
-  std::string commit;
-  if (FILE* pipe = popen("git rev-parse --short HEAD 2>/dev/null", "r")) {
-    char line[64] = {};
-    if (std::fgets(line, sizeof line, pipe) != nullptr) commit = line;
-    pclose(pipe);
-  }
-  while (!commit.empty() && commit.back() == '\n') commit.pop_back();
-  return commit.empty() ? "unknown" : commit;
-}
 
 CudaDevice opened(int ordinal) {
   const Result<CudaDevice> device = open_cuda_device(ordinal);
