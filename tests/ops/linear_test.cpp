@@ -138,26 +138,28 @@ TEST(Linear, a_row_among_hundreds_is_bitwise_the_row_alone) {
 
 TEST(Linear, the_number_of_threads_does_not_change_a_bit) {
   for (const quant::FormatInfo& row_of_table : quant::formats()) {
-    const int64_t n = 200, k = 256, rows = 9;
+    const int64_t n = 200, k = 256;
     const Packed packed(reference::random_matrix(row_of_table.format, n, k, 5));
     const quant::LinearGroup group{{packed.weight}, 1};
-    std::vector<float> x = reference::random_floats(rows * k, 6);
-    for (CpuIsa isa : available_isas()) {
-      std::vector<float> expected;
-      for (int threads : {1, 2, 3, 5}) {
-        Device device(isa, threads);
-        std::vector<float> y = poisoned(rows * n);
-        linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
-        if (threads == 1) expected = y;
-        EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * n))
-            << name_of(row_of_table.format, isa, n, k, rows);
+    for (int64_t rows : {9, 19}) {
+      std::vector<float> x = reference::random_floats(rows * k, 6);
+      for (CpuIsa isa : available_isas()) {
+        std::vector<float> expected;
+        for (int threads : {1, 2, 3, 5}) {
+          Device device(isa, threads);
+          std::vector<float> y = poisoned(rows * n);
+          linear(device.ex, view(x, {rows, k}), group, view(y, {rows, n}));
+          if (threads == 1) expected = y;
+          EXPECT_TRUE(same_bits(y.data(), expected.data(), rows * n))
+              << name_of(row_of_table.format, isa, n, k, rows);
+        }
       }
     }
   }
 }
 
 TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
-  const int64_t k = 256, rows = 5;
+  const int64_t k = 256, most_rows = 21;
   const Packed a(reference::random_matrix(Format::kQ4_0, 33, k, 7));
   const Packed b(reference::random_matrix(Format::kQ6_K, 16, k, 8), /*with_bias=*/true);
   const Packed c(reference::random_matrix(Format::kBF16, 20, k, 9));
@@ -165,35 +167,38 @@ TEST(Linear, a_group_of_mixed_formats_equals_its_parts_side_by_side) {
   // Formats with minimums read what was rounded for another part, the first or a later one.
   const Packed e(reference::random_matrix(Format::kQ4_K, 35, k, 19));
   const Packed f(reference::random_matrix(Format::kQ5_K, 17, k, 20), /*with_bias=*/true);
-  std::vector<float> x = reference::random_floats(rows * k, 11);
+  const std::vector<float> all = reference::random_floats(most_rows * k, 11);
   for (const auto& parts :
        {std::array{&a, &b, &c}, std::array{&a, &b, &d}, std::array{&d, &c, &a},
         std::array{&e, &f, &b}, std::array{&b, &e, &a}, std::array{&e, &a, &b}}) {
     quant::LinearGroup group;
     for (const Packed* part : parts) group.parts[static_cast<size_t>(group.count++)] = part->weight;
-    for (CpuIsa isa : available_isas()) {
-      Device device(isa, /*threads=*/2);
-      // Columns of a wider buffer: the row stride is not the width.
-      const int64_t stride = group.n() + 5;
-      std::vector<float> y = poisoned(rows * stride);
-      linear(device.ex, view(x, {rows, k}), group, view(y, {rows, stride}).columns(0, group.n()));
-      int64_t column = 0;
-      for (const Packed* part : parts) {
-        const quant::LinearGroup single{{part->weight}, 1};
-        const int64_t n = part->weight.n;
-        std::vector<float> expected = poisoned(rows * n);
-        linear(device.ex, view(x, {rows, k}), single, view(expected, {rows, n}));
-        for (int64_t r = 0; r < rows; ++r) {
-          EXPECT_TRUE(same_bits(&y[static_cast<size_t>(r * stride + column)],
-                                &expected[static_cast<size_t>(r * n)], n))
-              << cpu_isa_name(isa) << " row " << r << " from column " << column;
+    for (int64_t rows : {int64_t{5}, most_rows}) {
+      std::vector<float> x(all.begin(), all.begin() + rows * k);
+      for (CpuIsa isa : available_isas()) {
+        Device device(isa, /*threads=*/2);
+        // Columns of a wider buffer: the row stride is not the width.
+        const int64_t stride = group.n() + 5;
+        std::vector<float> y = poisoned(rows * stride);
+        linear(device.ex, view(x, {rows, k}), group, view(y, {rows, stride}).columns(0, group.n()));
+        int64_t column = 0;
+        for (const Packed* part : parts) {
+          const quant::LinearGroup single{{part->weight}, 1};
+          const int64_t n = part->weight.n;
+          std::vector<float> expected = poisoned(rows * n);
+          linear(device.ex, view(x, {rows, k}), single, view(expected, {rows, n}));
+          for (int64_t r = 0; r < rows; ++r) {
+            EXPECT_TRUE(same_bits(&y[static_cast<size_t>(r * stride + column)],
+                                  &expected[static_cast<size_t>(r * n)], n))
+                << cpu_isa_name(isa) << " row " << r << " from column " << column;
+          }
+          column += n;
         }
-        column += n;
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t i = group.n(); i < stride; ++i) {
-          EXPECT_TRUE(std::isnan(y[static_cast<size_t>(r * stride + i)]))
-              << "written beyond the outputs";
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t i = group.n(); i < stride; ++i) {
+            EXPECT_TRUE(std::isnan(y[static_cast<size_t>(r * stride + i)]))
+                << "written beyond the outputs";
+          }
         }
       }
     }
