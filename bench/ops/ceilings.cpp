@@ -15,7 +15,7 @@ namespace {
 constexpr int kRounds = 40;  // short ones: the best of them is between two preemptions
 constexpr int64_t kStreamBytes = int64_t{1} << 30;
 constexpr int64_t kSegmentBytes = int64_t{32} << 20;
-constexpr int64_t kMinPiece = int64_t{16} << 10, kMaxPiece = int64_t{1} << 20;
+constexpr int64_t kPage = 4096;
 
 int64_t plain_read(const void* data, int64_t bytes) {
   const auto* at = static_cast<const int64_t*>(data);
@@ -54,9 +54,11 @@ double peak(int threads, Loop loop) {
 
 int64_t read_all(ThreadPool& pool, CpuIsa isa, const std::byte* data, int64_t bytes) {
   const bool avx512 = isa == CpuIsa::kAmx || isa == CpuIsa::kAvx512;
-  const int64_t share = bytes / (4 * int64_t{pool.num_threads()}) / kMinPiece * kMinPiece;
+  // A piece each: a thread that reads on where it has read is faster than one that jumps.
+  const int64_t pages = (bytes + kPage - 1) / kPage;
+  const int64_t piece = (pages + pool.num_threads() - 1) / pool.num_threads() * kPage;
   std::atomic<int64_t> sum{0};
-  pool.parallel_for(bytes, std::clamp(share, kMinPiece, kMaxPiece), [&](int64_t from, int64_t to) {
+  pool.parallel_for(bytes, piece, [&](int64_t from, int64_t to) {
     sum += avx512 ? avx512_read_loop(data + from, to - from) : plain_read(data + from, to - from);
   });
   return sum;

