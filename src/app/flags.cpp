@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/values.h"
+#include "base/thread_pool.h"
 
 namespace donar::app {
 namespace {
@@ -151,7 +152,7 @@ constexpr Flag kFlags[] = {
   // Engine
   {"--device", "", kValue, kHonoured, kAllCommands, "Engine", "DEVICE", "auto (the first GPU that this program has code for, else the CPU), cpu, cuda or cuda:N", "", device},
   {"--threads", "", kValue, kHonoured, kAllCommands, "Engine", "N", "CPU threads of a step (all that the process may use)", "",
-   [](Options& o, V v) { return store(o.threads, parse_integer(v.text, 1, 1024)); }},
+   [](Options& o, V v) { return store(o.threads, parse_integer(v.text, 1, ThreadPool::kMostThreads)); }},
   {"--max-model-len", "", kValue, kHonoured, kAllCommands, "Engine", "TOKENS", "longest prompt plus answer: 4096, 32k, 32K, auto", "",
    [](Options& o, V v) -> Result<void> {
      if (v.text == "auto" || v.text == "-1") { o.engine.max_model_len = 0; return {}; }

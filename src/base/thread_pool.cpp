@@ -49,14 +49,62 @@ void futex_wake(FutexWord& word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
+// What a thread reads next: told by the caller of the pool, asked for by the thread. Told anew
+// meanwhile, the thread may see a part of it, and asks for what nobody needs.
+class alignas(64) ReadAhead {
+ public:
+  using Bytes = std::span<const std::byte>;
+
+  void tell(Bytes first, Bytes second) {
+    told_[0].set(first);
+    told_[1].set(second);
+  }
+
+  // The thread's own side.
+  void look() {
+    for (int i = 0; i < 2; ++i) {
+      const std::byte* at = told_[i].at.load(std::memory_order_relaxed);
+      if (at == seen_[i]) continue;
+      seen_[i] = next_[i] = at;
+      end_[i] = at + told_[i].size.load(std::memory_order_relaxed);
+    }
+  }
+  // Asks for some lines of each; false if all are asked for.
+  bool ask() {
+    bool asked = false;
+    for (int i = 0; i < 2; ++i) {
+      if (next_[i] >= end_[i]) continue;
+      for (int line = 0; line < 2; ++line, next_[i] += 64) __builtin_prefetch(next_[i], 0, 2);
+      asked = true;
+    }
+    return asked;
+  }
+
+ private:
+  struct Told {
+    std::atomic<const std::byte*> at{nullptr};
+    std::atomic<size_t> size{0};
+    void set(Bytes bytes) {
+      at.store(bytes.data(), std::memory_order_relaxed);
+      size.store(bytes.size(), std::memory_order_relaxed);
+    }
+  };
+  Told told_[2];
+  const std::byte* seen_[2] = {};
+  const std::byte* next_[2] = {};
+  const std::byte* end_[2] = {};
+};
+
 // Spins until `done` or, if it began at `begin`, the time is up; true if done.
 template <class Done>
-bool spin_until(Done done, TimePoint begin) {
+bool spin_until(Done done, TimePoint begin, ReadAhead& ahead) {
+  if (done()) return true;
+  ahead.look();
   const TimePoint deadline = begin + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
-      pause_cpu();
+      if (!ahead.ask()) pause_cpu();
     }
   } while (Clock::now() < deadline);
   return done();
@@ -70,7 +118,7 @@ struct ThreadPool::State {
   int64_t count = 0;
   int64_t chunk = 0;
   uint32_t num_chunks = 0;
-  const FunctionRef<void(int64_t, int64_t)>* body = nullptr;
+  const FunctionRef<void(int, int64_t, int64_t)>* body = nullptr;
 
   alignas(64) FutexWord unclaimed{0};   // pieces that nobody has taken
   alignas(64) FutexWord unfinished{0};  // pieces that are not done
@@ -85,14 +133,16 @@ struct ThreadPool::State {
   TimePoint move_at{};
 
   struct Worker {
+    int thread = 0;
     std::atomic<pid_t> id{0};
     std::atomic<bool> sleeps{false};
-    std::thread thread;
+    std::thread runs;
   };
   std::vector<Worker> workers;
+  std::vector<ReadAhead> ahead;  // by thread
 
   // Claims and runs a piece; false if there was none.
-  bool run_piece() {
+  bool run_piece(int thread) {
     uint32_t left = unclaimed.load(std::memory_order_acquire);
     do {
       if (left == 0) return false;
@@ -100,7 +150,7 @@ struct ThreadPool::State {
       // one.
     } while (!unclaimed.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel));
     const int64_t begin = static_cast<int64_t>(num_chunks - left) * chunk;
-    (*body)(begin, std::min(begin + chunk, count));
+    (*body)(thread, begin, std::min(begin + chunk, count));
     if (unfinished.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
         caller_sleeps.load(std::memory_order_seq_cst) != 0) {
       futex_wake(unfinished, 1);
@@ -110,13 +160,14 @@ struct ThreadPool::State {
 
   void work(Worker& self) {
     self.id.store(this_thread_id(), std::memory_order_relaxed);
+    ReadAhead& mine = ahead[static_cast<size_t>(self.thread)];
     CoreShare share;
     const auto woke = [&] { share.wake(this_thread_time()); };
     woke();
     uint32_t seen = 0;
     for (TimePoint now = Clock::now();;) {
       const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
-      if (!spin_until(changed, now)) {
+      if (!spin_until(changed, now, mine)) {
         self.sleeps.store(true, std::memory_order_release);
         sleepers.fetch_add(1, std::memory_order_seq_cst);
         while (epoch.load(std::memory_order_seq_cst) == seen) futex_wait(epoch, seen);
@@ -133,7 +184,7 @@ struct ThreadPool::State {
       for (bool more = true; more;) {
         // The clock is read after every piece only where it matters: a piece may last a
         // microsecond.
-        do more = run_piece();
+        do more = run_piece(self.thread);
         while (more && !share.shares());
         now = Clock::now();
         if (!share.due(now)) continue;
@@ -176,55 +227,71 @@ struct ThreadPool::State {
 
   void wait_for_others() {
     const auto done = [&] { return unfinished.load(std::memory_order_acquire) == 0; };
-    if (done() || spin_until(done, Clock::now())) return;
+    if (done() || spin_until(done, Clock::now(), ahead[0])) return;
     caller_sleeps.store(1, std::memory_order_seq_cst);
     for (uint32_t left; (left = unfinished.load(std::memory_order_seq_cst)) != 0;) {
       futex_wait(unfinished, left);
     }
     caller_sleeps.store(0, std::memory_order_relaxed);
   }
+
+  // A job: [0, total) in pieces of `size`.
+  void run(int64_t total, int64_t size, FunctionRef<void(int, int64_t, int64_t)> piece) {
+    if (total <= 0) return;
+    size = std::max<int64_t>(size, 1);
+    const int64_t pieces = (total + size - 1) / size;
+    DONAR_CHECK(pieces <= INT32_MAX, "{} pieces", pieces);
+    if (pieces == 1 || workers.empty()) {
+      for (int64_t begin = 0; begin < total; begin += size)
+        piece(/*thread=*/0, begin, std::min(begin + size, total));
+      return;
+    }
+    count = total;
+    chunk = size;
+    num_chunks = static_cast<uint32_t>(pieces);
+    body = &piece;
+    unfinished.store(num_chunks, std::memory_order_relaxed);
+    unclaimed.store(num_chunks, std::memory_order_release);
+    announce(num_chunks - 1);
+    while (run_piece(/*thread=*/0)) {
+      if (wakes_workers) move_late_workers();
+    }
+    wait_for_others();
+  }
 };
 
 ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
-  DONAR_CHECK(num_threads >= 1, "a pool of {} threads", num_threads);
+  DONAR_CHECK(num_threads >= 1 && num_threads <= kMostThreads, "a pool of {} threads", num_threads);
   state_->workers = std::vector<State::Worker>(static_cast<size_t>(num_threads - 1));
-  for (State::Worker& worker : state_->workers)
-    worker.thread = std::thread([state = state_.get(), &worker] { state->work(worker); });
+  state_->ahead = std::vector<ReadAhead>(static_cast<size_t>(num_threads));
+  int thread = 0;
+  for (State::Worker& worker : state_->workers) {
+    worker.thread = ++thread;
+    worker.runs = std::thread([state = state_.get(), &worker] { state->work(worker); });
+  }
 }
 
 ThreadPool::~ThreadPool() {
   state_->stop.store(1, std::memory_order_release);
   futex_wake(state_->stop, num_threads());
   state_->announce(static_cast<uint32_t>(state_->workers.size()));
-  for (State::Worker& worker : state_->workers) worker.thread.join();
+  for (State::Worker& worker : state_->workers) worker.runs.join();
 }
 
 int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 
 void ThreadPool::parallel_for(int64_t count, int64_t chunk,
                               FunctionRef<void(int64_t begin, int64_t end)> body) {
-  if (count <= 0) return;
-  State& state = *state_;
-  chunk = std::max<int64_t>(chunk, 1);
-  const int64_t num_chunks = (count + chunk - 1) / chunk;
-  DONAR_CHECK(num_chunks <= INT32_MAX, "{} pieces", num_chunks);
-  if (num_chunks == 1 || state.workers.empty()) {
-    for (int64_t begin = 0; begin < count; begin += chunk) {
-      body(begin, std::min(begin + chunk, count));
-    }
-    return;
-  }
-  state.count = count;
-  state.chunk = chunk;
-  state.num_chunks = static_cast<uint32_t>(num_chunks);
-  state.body = &body;
-  state.unfinished.store(state.num_chunks, std::memory_order_relaxed);
-  state.unclaimed.store(state.num_chunks, std::memory_order_release);
-  state.announce(state.num_chunks - 1);
-  while (state.run_piece()) {
-    if (state.wakes_workers) state.move_late_workers();
-  }
-  state.wait_for_others();
+  state_->run(count, chunk, [&](int, int64_t begin, int64_t end) { body(begin, end); });
+}
+
+void ThreadPool::parallel_threads(int64_t calls, FunctionRef<void(int thread)> body) {
+  state_->run(calls, /*size=*/1, [&](int thread, int64_t, int64_t) { body(thread); });
+}
+
+void ThreadPool::read_ahead(int thread, std::span<const std::byte> first,
+                            std::span<const std::byte> second) {
+  state_->ahead[static_cast<size_t>(thread)].tell(first, second);
 }
 
 int available_cpus() {
@@ -235,7 +302,7 @@ int available_cpus() {
   const double quota = read_cgroup_limits().cpus;
   // Whole CPUs only: a thread beyond the quota is throttled in the middle of a fork.
   if (quota > 0) cpus = std::min(cpus, static_cast<int>(quota));
-  return std::max(cpus, 1);
+  return std::clamp(cpus, 1, ThreadPool::kMostThreads);
 }
 
 }  // namespace donar

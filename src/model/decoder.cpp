@@ -125,6 +125,7 @@ void Decoder::attention(Exec& ex, int index, TensorView h, const ForwardBatch& b
   const TensorView cos_sin(cos_sin_.data(), DType::kF32,
                            {max_positions_, 2, config_->head_dim / 2});
 
+  ops::read_ahead(ex, layer.attn_out, rows);
   ops::linear(ex, h, layer.qkv, qkv);
   ops::qk_norm_rope_store(ex, qkv, batch.positions, batch.slots, layer.q_norm, layer.k_norm,
                           config_->rms_eps, cos_sin, config_->q_heads, cache, q);
@@ -134,14 +135,19 @@ void Decoder::attention(Exec& ex, int index, TensorView h, const ForwardBatch& b
   params.window = config_->layers[static_cast<size_t>(index)].window;
   ops::paged_attention(ex, q, batch.positions, batch.query_start, batch.block_tables,
                        batch.attention, cache, params, out);
+  ops::read_ahead(ex, layer.gate_up, rows);
   ops::linear(ex, out, layer.attn_out, delta);
 }
 
 void Decoder::feed_forward(Exec& ex, int index, TensorView h, TensorView delta) const {
   const LayerWeights& layer = weights_->layers[static_cast<size_t>(index)];
+  const int64_t rows = delta.dim(1);
   const TensorView gated =
-      ops::activation_view(ex, activations_.data() + places_.wide, delta.dim(1), config_->ffn_dim);
+      ops::activation_view(ex, activations_.data() + places_.wide, rows, config_->ffn_dim);
+  ops::read_ahead(ex, layer.down, rows);
   ops::linear_silu_mul(ex, h, layer.gate_up, gated);
+  const bool last = &layer == &weights_->layers.back();
+  ops::read_ahead(ex, last ? weights_->head : (&layer + 1)->qkv, rows);
   ops::linear(ex, gated, layer.down, delta);
 }
 
@@ -165,6 +171,7 @@ void Decoder::keep(Exec& ex, int layer, TensorView x, const HiddenCapture* captu
 void Decoder::logits(Exec& ex, TensorView hidden, TensorView out) const {
   DONAR_CHECK(out.dim(0) <= head_rows(ex.device), "{} rows, at most {} at a time", out.dim(0),
               head_rows(ex.device));
+  ops::read_ahead(ex, weights_->layers.front().qkv, out.dim(0));  // of the next step
   ops::linear(ex, hidden, weights_->head, out);
 }
 

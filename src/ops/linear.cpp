@@ -58,6 +58,10 @@ void linear_silu_mul(Exec& ex, TensorView x, const quant::LinearGroup& gate_up, 
   cpu::silu_mul(ex, both, y);
 }
 
+void read_ahead(Exec& ex, const quant::LinearGroup& group, int64_t rows) {
+  if (!ex.on_cuda()) cpu::read_ahead(ex, group, rows);
+}
+
 LinearOutput linear_output(const Exec& ex, const quant::LinearGroup& group, int64_t rows) {
   if constexpr (kCuda) {
     if (ex.on_cuda()) return cuda::linear_output(ex, group.parts[0], rows);

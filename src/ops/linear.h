@@ -38,6 +38,10 @@ void linear_silu_mul(Exec& ex,
                      const quant::LinearGroup& gate_up,  // [2 * dim, k]
                      TensorView y);                      // activation of [rows, dim], out
 
+// Says that the linear after the next one multiplies `rows` rows with `group`. CPU: threads that
+// wait until then ask for its weights. CUDA: nothing, kernels do so themselves.
+void read_ahead(Exec& ex, const quant::LinearGroup& group, int64_t rows);
+
 // Scratch that linear takes from ex.arena for `rows` rows of `k` values. CUDA: none.
 uint64_t linear_workspace_bytes(DeviceType device, int64_t rows, int64_t k);
 // And linear_silu_mul, for `dim` outputs.

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
+#include <numeric>
 #include <set>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -47,6 +50,42 @@ TEST(ThreadPool, jobs_in_quick_succession_do_not_mix) {
     });
     ASSERT_EQ(sum.load(), count * (count - 1) / 2 + count * round) << "round " << round;
   }
+}
+
+// A thread calls one body at a time, so what belongs to its number needs no lock.
+TEST(ThreadPool, threads_call_with_their_own_number_as_often_as_asked) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    std::vector<int64_t> calls(static_cast<size_t>(threads), 0);  // plain memory on purpose
+    std::vector<std::thread::id> ids(static_cast<size_t>(threads));
+    for (int round = 0; round < 200; ++round) {
+      pool.parallel_threads(/*calls=*/9, [&](int thread) {
+        ASSERT_LT(thread, threads);
+        const auto i = static_cast<size_t>(thread);
+        if (calls[i]++ == 0) ids[i] = std::this_thread::get_id();
+        EXPECT_EQ(ids[i], std::this_thread::get_id());
+      });
+    }
+    EXPECT_EQ(std::accumulate(calls.begin(), calls.end(), int64_t{0}), 9 * 200);
+    EXPECT_EQ(ids[0], std::this_thread::get_id());
+  }
+}
+
+// A hint never changes what is computed, also for memory that is gone or was never there.
+TEST(ThreadPool, reading_ahead_harms_nobody) {
+  ThreadPool pool(3);
+  auto bytes = std::make_unique<std::vector<std::byte>>(size_t{1} << 20);
+  const std::span<const std::byte> span = *bytes;
+  std::atomic<int64_t> pieces{0};
+  for (int round = 0; round < 300; ++round) {
+    for (int thread = 0; thread < 3; ++thread) {
+      pool.read_ahead(thread, span.subspan(static_cast<size_t>(round + thread) * 1000),
+                      round % 2 == 0 ? span.first(12345) : std::span<const std::byte>());
+    }
+    if (round == 100) bytes.reset();
+    pool.parallel_for(8, 1, [&](int64_t, int64_t) { pieces.fetch_add(1); });
+  }
+  EXPECT_EQ(pieces.load(), 8 * 300);
 }
 
 TEST(ThreadPool, writes_of_workers_are_visible_after_the_join) {

@@ -40,20 +40,35 @@ inline void store_sums(const LinearTile& t, int64_t row, int64_t rows, const Bf1
   }
 }
 
-// One tile times one group of `rows` rows, all of K.
-inline void linear_bf16_group(const LinearTile& t, int64_t row, int64_t rows) {
-  const std::byte* w = t.weights;
+// One or two tiles times one group of `rows` rows, all of K.
+template <int kTiles>
+void linear_bf16_group(const LinearTile* const (&tiles)[kTiles], int64_t row, int64_t rows) {
+  const LinearTile& t = *tiles[0];
+  const std::byte* first = t.weights;
+  const std::byte* second = tiles[kTiles - 1]->weights;
   const std::byte* x = t.x + row * t.x_row_bytes;
   zero<0>();
-  for (int64_t k = 0; k < t.k; k += kBf16Depth, w += kBf16StepBytes, x += rows * kRowBytes) {
-    for (int i = 0; i < kBf16StepBytes; i += 64) __builtin_prefetch(w + kPrefetchBytes + i, 0, 2);
-    load<4>(w, kRowBytes);
+  if constexpr (kTiles > 1) zero<1>();
+  for (int64_t k = 0; k < t.k; k += kBf16Depth, x += rows * kRowBytes) {
     load<6>(x, kRowBytes);
+    prefetch<kTiles, kBf16StepBytes>(first);
+    load<4>(first, kRowBytes);
     dot_bf16<0, 6, 4>();
+    first += kBf16StepBytes;
+    if constexpr (kTiles > 1) {
+      prefetch<kTiles, kBf16StepBytes>(second);
+      load<5>(second, kRowBytes);
+      dot_bf16<1, 6, 5>();
+      second += kBf16StepBytes;
+    }
   }
   Bf16Sums sums;
   store<0>(&sums);
   store_sums(t, row, rows, sums);
+  if constexpr (kTiles > 1) {
+    store<1>(&sums);
+    store_sums(*tiles[1], row, rows, sums);
+  }
 }
 
 // Tiles times groups of 16 rows, a stretch of K, on top of their sums.
@@ -145,14 +160,22 @@ inline void linear_bf16_tiles(const LinearTile& t, int64_t tiles) {
   if (row == t.rows) return;
   const Shapes shapes(bf16_shapes(static_cast<int>(t.rows - row)));
   const int64_t tile_bytes = rows16::tile_bytes(quant::Format::kBF16, t.k);
-  for (int64_t i = 0; i < tiles; ++i)
-    linear_bf16_group(tile_of(t, i, tile_bytes), row, t.rows - row);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const LinearTile tile = tile_of(t, i, tile_bytes);
+    linear_bf16_group<1>({&tile}, row, t.rows - row);
+  }
 }
 
 inline void linear_bf16(const LinearTile& t) {
   if (t.rows >= kRows) return linear_bf16_tiles(t, 1);
   const Shapes shapes(bf16_shapes(static_cast<int>(t.rows)));
-  linear_bf16_group(t, 0, t.rows);
+  linear_bf16_group<1>({&t}, 0, t.rows);
+}
+
+// Two tiles times one row.
+inline void linear_bf16_two(const LinearTile& first, const LinearTile& second) {
+  const Shapes shapes(bf16_shapes(1));
+  linear_bf16_group<2>({&first, &second}, 0, 1);
 }
 
 // Rows in groups of 16, the last one of what is left; per 32 k [rows][32] bf16.

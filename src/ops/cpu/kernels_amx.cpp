@@ -31,6 +31,7 @@ constexpr Kernels make_amx_kernels() {
   table.group_floats = group_inputs;
   table.bf16_bytes = amx::kBf16RowBytes;
   table.linear[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16;
+  table.linear_two[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16_two;
   table.linear_many[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16_tiles;
   set_int8<Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ4_K,
            Format::kQ5_K, Format::kQ6_K>(table);

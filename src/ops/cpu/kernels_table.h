@@ -2,6 +2,8 @@
 // kernels_<isa>.cpp only.
 #pragma once
 
+#include <utility>
+
 #include "ops/cpu/attention_kernels.h"
 #include "ops/cpu/linear_kernels.h"
 #include "ops/cpu/row_kernels.h"
@@ -16,29 +18,31 @@ struct VecLinear {
   static constexpr int kBf16Bytes = 4;
   template <quant::Format kFormat>
   static constexpr auto* kTile = &linear_tile<V, kFormat>;
+  template <quant::Format kFormat>
+  static constexpr auto* kTwo = &linear_two<V, kFormat>;
 };
 
 template <class V, class Linear = VecLinear<V>>
 constexpr Kernels make_kernels() {
-  using quant::Format;
-  return {.round_int8 = Linear::kRoundInt8,
-          .group_floats = Linear::kGroupFloats,
-          .bf16_bytes = Linear::kBf16Bytes,
-          .linear = {Linear::template kTile<Format::kF32>, Linear::template kTile<Format::kF16>,
-                     Linear::template kTile<Format::kBF16>, Linear::template kTile<Format::kQ4_0>,
-                     Linear::template kTile<Format::kQ4_1>, Linear::template kTile<Format::kQ5_0>,
-                     Linear::template kTile<Format::kQ5_1>, Linear::template kTile<Format::kQ8_0>,
-                     Linear::template kTile<Format::kQ4_K>, Linear::template kTile<Format::kQ5_K>,
-                     Linear::template kTile<Format::kQ6_K>},
-          .add_rms_norm = add_rms_norm<V>,
-          .silu_mul = silu_mul<V>,
-          .norm_rope = norm_rope<V>,
-          .store_kv = store_kv<V>,
-          .attention = attention<V>,
-          .attention_begin = attention_begin<V>,
-          .attention_split = attention_split<V>,
-          .attention_merge = attention_merge<V>,
-          .attention_end = attention_end<V>};
+  Kernels table = {.round_int8 = Linear::kRoundInt8,
+                   .group_floats = Linear::kGroupFloats,
+                   .bf16_bytes = Linear::kBf16Bytes,
+                   .add_rms_norm = add_rms_norm<V>,
+                   .silu_mul = silu_mul<V>,
+                   .norm_rope = norm_rope<V>,
+                   .store_kv = store_kv<V>,
+                   .attention = attention<V>,
+                   .attention_begin = attention_begin<V>,
+                   .attention_split = attention_split<V>,
+                   .attention_merge = attention_merge<V>,
+                   .attention_end = attention_end<V>};
+  const auto set = [&]<size_t... kFormats>(std::index_sequence<kFormats...>) {
+    ((table.linear[kFormats] = Linear::template kTile<static_cast<quant::Format>(kFormats)>), ...);
+    ((table.linear_two[kFormats] = Linear::template kTwo<static_cast<quant::Format>(kFormats)>),
+     ...);
+  };
+  set(std::make_index_sequence<quant::kNumFormats>());
+  return table;
 }
 
 }  // namespace donar::ops::cpu

@@ -1,5 +1,6 @@
 // Rounds the input once per kind, then hands out tiles of 16 outputs to the threads.
 #include <algorithm>
+#include <span>
 
 #include "ops/cpu/common/rows16.h"
 #include "ops/cpu/kernels.h"
@@ -13,11 +14,13 @@ using quant::Format;
 using quant::LinearGroup;
 using quant::LinearWeight;
 
-// Of weights. Few rows read them at the speed of memory, in long runs; with many, runs are short
-// because they take long, and the weights of a piece stay in L2 while the row blocks pass.
-constexpr int64_t kRunBytes = 1 << 20;
-constexpr int64_t kRunBytesOfManyRows = 256 << 10;
+// Of weights. Few rows read them at the speed of memory; with many, a piece takes long, and its
+// weights stay in L2 while the row blocks pass.
 constexpr int64_t kPieceBytes = 32 << 10;
+constexpr int64_t kPieceBytesOfManyRows = 256 << 10;
+constexpr int64_t kStreamBytes = 384 << 10;    // a run that is worth a stream of its own
+constexpr int64_t kTurnBytes = 1 << 20;        // before a thread looks whether its core is taken
+constexpr int64_t kAheadBytes = 256 << 10;     // a thread asks for while it waits: stay in L2
 constexpr int64_t kRowBlockBytes = 768 << 10;  // of rounded rows: stay in L2 while a piece passes
 constexpr int64_t kPassRows = 1024;  // rounded at a time: bounds the workspace of large steps
 constexpr int64_t kRoundGrain = 16;  // rows of a rounding piece: whole groups everywhere
@@ -71,78 +74,118 @@ bool reads(Format format, Format rounded, int64_t k) {
          (weight_offset(format) == 0 || weight_offset(format) == weight_offset(rounded));
 }
 
+// The tiles of some parts of a group, numbered.
 struct PartTiles {
   const LinearWeight* weight;
-  int64_t first_tile;  // in the numbering of the pass
+  int64_t first_tile;
   int64_t tiles;
   int64_t first_output;
+
+  int64_t tile_bytes() const { return rows16::tile_bytes(weight->format, weight->k); }
+  const std::byte* tile(int64_t index) const {
+    return static_cast<const std::byte*>(weight->data) + index * tile_bytes();
+  }
+};
+struct Parts {
+  PartTiles part[3];
+  int count = 0;
+  int64_t tiles = 0;
+
+  void add(const LinearWeight& weight, int64_t first_output) {
+    const int64_t of_it = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
+    part[count++] = {&weight, tiles, of_it, first_output};
+    tiles += of_it;
+  }
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (int i = 0; i < count; ++i) sum += part[i].tiles * part[i].tile_bytes();
+    return sum;
+  }
+  const PartTiles& with(int64_t tile) const {
+    const PartTiles* it = part;
+    while (tile >= it->first_tile + it->tiles) ++it;
+    return *it;
+  }
 };
 
-void multiply(Exec& ex, const Input& input, int64_t rows, const PartTiles* parts, int count,
-              TensorView y) {
-  int64_t tiles = 0;
-  int64_t bytes = 0;
-  for (int i = 0; i < count; ++i) {
-    tiles += parts[i].tiles;
-    bytes += parts[i].tiles * rows16::tile_bytes(parts[i].weight->format, parts[i].weight->k);
-  }
+// One row is bound by memory, and long enough runs of it by how many streams a thread has.
+int streams_of(int64_t rows, int64_t bytes, int threads) {
+  return rows == 1 && bytes >= kStreamBytes * 2 * threads ? 2 : 1;
+}
+
+void multiply(Exec& ex, const Input& input, int64_t rows, const Parts& parts, TensorView y) {
+  const int64_t bytes = parts.bytes();
   const bool many = rows >= kLinearManyRows;
   const int threads = ex.pool->num_threads();
-  const int64_t tile_bytes = std::max<int64_t>(bytes / tiles, 1);
-  int64_t run = std::max<int64_t>(kRunBytes / tile_bytes, 1);
-  int64_t piece = std::max<int64_t>(kPieceBytes / tile_bytes, 1);
+  const int streams = streams_of(rows, bytes, threads);
+  const int64_t tile_bytes = std::max<int64_t>(bytes / parts.tiles, 1);
+  int64_t piece = std::max<int64_t>(kPieceBytes / (streams * tile_bytes), 1);
   if (many) {
     // Enough tiles to share a stretch of the rows, however large they are.
-    const int64_t fair = std::max<int64_t>(tiles / (int64_t{threads} * 6), 1);
-    run = piece = std::clamp<int64_t>(kRunBytesOfManyRows / tile_bytes,
-                                      std::min(kLinearManyTiles, fair), fair);
+    const int64_t fair = std::max<int64_t>(parts.tiles / (int64_t{threads} * 6), 1);
+    piece = std::clamp<int64_t>(kPieceBytesOfManyRows / tile_bytes,
+                                std::min(kLinearManyTiles, fair), fair);
   }
-  const int64_t turns = tiles / (run * threads);
-  TileRuns runs(tiles, threads * std::max<int64_t>(turns, 1), piece, threads);
+  TileRuns runs(parts.tiles, piece, threads, streams);
   const int64_t block =
       std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
   const Kernels& table = kernels(ex);
 
-  // Those of the tiles [begin, end) that lie in the part of the first one; returns how many.
-  const auto compute = [&](int64_t begin, int64_t end) {
-    int i = 0;
-    while (begin >= parts[i].first_tile + parts[i].tiles) ++i;
-    const LinearWeight& weight = *parts[i].weight;
-    const int64_t local = begin - parts[i].first_tile;
-    const int64_t count = std::min(end - begin, parts[i].tiles - local);
-    const int64_t bytes_of_tile = rows16::tile_bytes(weight.format, weight.k);
-    const auto tile_at = [&](int64_t tile, int64_t tiles_of_it, int64_t row, int64_t num_rows) {
-      const int64_t output = (local + tile) * rows16::kTileRows;
-      return LinearTile{
-          .weights = static_cast<const std::byte*>(weight.data) + (local + tile) * bytes_of_tile,
-          .k = rows16::padded_k(weight.format, weight.k),
-          .x = input.data + row * input.row_bytes,
-          .x_row_bytes = input.row_bytes,
-          .rows = num_rows,
-          .y = y.row<float>(row) + parts[i].first_output + output,
-          .y_stride = y.stride[0],
-          .outputs = static_cast<int>(std::min(weight.n - output, tiles_of_it * rows16::kTileRows)),
-          .bias = weight.bias != nullptr ? weight.bias + output : nullptr};
-    };
-    const auto format = static_cast<size_t>(weight.format);
-    if (many && table.linear_many[format] != nullptr) {
-      for (int64_t tile = 0; tile < count; tile += kLinearManyTiles) {
-        const int64_t tiles_at_once = std::min(count - tile, kLinearManyTiles);
-        table.linear_many[format](tile_at(tile, tiles_at_once, 0, rows), tiles_at_once);
-      }
-    } else {
-      for (int64_t row = 0; row < rows; row += block) {
-        for (int64_t tile = 0; tile < count; ++tile)
-          table.linear[format](tile_at(tile, 1, row, std::min(block, rows - row)));
-      }
-    }
-    return count;
+  // `tiles` neighbouring tiles of a part times the rows [row, row + count).
+  const auto tile_at = [&](const PartTiles& part, int64_t first, int64_t tiles, int64_t row,
+                           int64_t count) {
+    const LinearWeight& weight = *part.weight;
+    const int64_t output = (first - part.first_tile) * rows16::kTileRows;
+    return LinearTile{
+        .weights = part.tile(first - part.first_tile),
+        .k = rows16::padded_k(weight.format, weight.k),
+        .x = input.data + row * input.row_bytes,
+        .x_row_bytes = input.row_bytes,
+        .rows = count,
+        .y = y.row<float>(row) + part.first_output + output,
+        .y_stride = y.stride[0],
+        .outputs = static_cast<int>(std::min(weight.n - output, tiles * rows16::kTileRows)),
+        .bias = weight.bias != nullptr ? weight.bias + output : nullptr};
   };
-  ex.pool->parallel_for(runs.count(), 1, [&](int64_t run, int64_t) {
-    runs.work(run, [&](int64_t begin, int64_t end) {
-      while (begin < end) begin += compute(begin, end);
-    });
-  });
+  const auto multiply_range = [&](TileRange range) {
+    while (range.count() > 0) {
+      const PartTiles& part = parts.with(range.first);
+      const auto format = static_cast<size_t>(part.weight->format);
+      const bool at_once = many && table.linear_many[format] != nullptr;
+      const int64_t left = std::min(range.end, part.first_tile + part.tiles) - range.first;
+      const int64_t tiles = std::min(left, at_once ? kLinearManyTiles : 1);
+      if (at_once) {
+        table.linear_many[format](tile_at(part, range.first, tiles, 0, rows), tiles);
+      } else {
+        for (int64_t row = 0; row < rows; row += block)
+          table.linear[format](tile_at(part, range.first, 1, row, std::min(block, rows - row)));
+      }
+      range.first += tiles;
+    }
+  };
+  // A tile of each in turn where one kernel takes both.
+  const auto multiply_two = [&](TileRange first, TileRange second) {
+    for (; first.count() > 0 && second.count() > 0; ++first.first, ++second.first) {
+      const PartTiles& part = parts.with(first.first);
+      const PartTiles& other = parts.with(second.first);
+      const auto two = table.linear_two[static_cast<size_t>(part.weight->format)];
+      if (two == nullptr || other.weight->format != part.weight->format) break;
+      two(tile_at(part, first.first, 1, 0, 1), tile_at(other, second.first, 1, 0, 1));
+    }
+    multiply_range(first);
+    multiply_range(second);
+  };
+  const auto work = [&](int thread, int64_t limit) { runs.work(thread, limit, multiply_two); };
+  // Twice the turns that it takes, since those who come late or help take some.
+  const int64_t turn =
+      std::max<int64_t>((many ? kPieceBytesOfManyRows : kTurnBytes) / tile_bytes, 1);
+  const int64_t turns = parts.tiles / (turn * threads);
+  if (turns <= 1) {
+    ex.pool->parallel_threads(threads, [&](int thread) { work(thread, parts.tiles); });
+    return;
+  }
+  ex.pool->parallel_threads(2 * turns * threads, [&](int thread) { work(thread, turn); });
+  work(/*thread=*/0, parts.tiles);  // what the last turns have left
 }
 
 void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
@@ -155,23 +198,19 @@ void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y)
       const Format other = group.parts[static_cast<size_t>(i)].format;
       if (!done[i] && reads(rounded, other, x.dim(1))) rounded = other;
     }
-    PartTiles parts[3];
-    int count = 0;
-    int64_t tiles = 0;
+    Parts parts;
     int64_t output = 0;
     for (int i = 0; i < group.count; ++i) {
       const LinearWeight& weight = group.parts[static_cast<size_t>(i)];
       if (!done[i] && reads(weight.format, rounded, x.dim(1))) {
-        const int64_t part = (weight.n + rows16::kTileRows - 1) / rows16::kTileRows;
-        parts[count++] = {&weight, tiles, part, output};
-        tiles += part;
+        parts.add(weight, output);
         done[i] = true;
       }
       output += weight.n;
     }
     Arena::Scope scope(*ex.arena);
     const Input input = round_input(ex, x, rounded);
-    multiply(ex, input, x.dim(0), parts, count, y);
+    multiply(ex, input, x.dim(0), parts, y);
   }
 }
 
@@ -189,6 +228,25 @@ void linear(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
   for (int64_t row = 0; row < all_rows; row += kPassRows) {
     const int64_t rows = std::min(kPassRows, all_rows - row);
     linear_pass(ex, x.rows(row, rows), group, y.rows(row, rows));
+  }
+}
+
+void read_ahead(Exec& ex, const LinearGroup& group, int64_t rows) {
+  const int threads = ex.pool->num_threads();
+  Parts parts;
+  for (int i = 0; i < group.count; ++i) parts.add(group.parts[static_cast<size_t>(i)], 0);
+  const int streams = streams_of(rows, parts.bytes(), threads);
+  for (int thread = 0; thread < threads; ++thread) {
+    std::span<const std::byte> begins[TileRuns::kMostStreams];
+    for (int i = 0; i < streams && rows < kLinearManyRows; ++i) {
+      const TileRange run = TileRuns::share(parts.tiles, thread * streams + i, threads * streams);
+      if (run.count() == 0) continue;
+      const PartTiles& part = parts.with(run.first);
+      const int64_t first = run.first - part.first_tile;
+      const int64_t bytes = std::min(run.count(), part.tiles - first) * part.tile_bytes();
+      begins[i] = {part.tile(first), static_cast<size_t>(std::min(bytes, kAheadBytes / streams))};
+    }
+    ex.pool->read_ahead(thread, begins[0], begins[1]);
   }
 }
 

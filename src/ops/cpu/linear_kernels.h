@@ -15,17 +15,36 @@
 namespace donar::ops::cpu {
 
 template <class V, quant::Format kFormat, int R>
-void linear_rows(const LinearTile& t, int half, int64_t row) {
+auto sums_of() {
   using quant::Format;
-  if constexpr (input_kind(kFormat) != InputKind::kInt8) linear_float<V, R, kFormat>(t, half, row);
-  if constexpr (kFormat == Format::kQ4_0) linear_q4<V, R, false>(t, half, row);
-  if constexpr (kFormat == Format::kQ4_1) linear_q4<V, R, true>(t, half, row);
-  if constexpr (kFormat == Format::kQ5_0) linear_q5<V, R, false>(t, half, row);
-  if constexpr (kFormat == Format::kQ5_1) linear_q5<V, R, true>(t, half, row);
-  if constexpr (kFormat == Format::kQ4_K) linear_q4_k<V, R, false>(t, half, row);
-  if constexpr (kFormat == Format::kQ5_K) linear_q4_k<V, R, true>(t, half, row);
-  if constexpr (kFormat == Format::kQ8_0) linear_q8_0<V, R>(t, half, row);
-  if constexpr (kFormat == Format::kQ6_K) linear_q6_k<V, R>(t, half, row);
+  if constexpr (input_kind(kFormat) != InputKind::kInt8) {
+    return FloatSums<V, R, kFormat>();
+  } else if constexpr (kFormat == Format::kQ4_0 || kFormat == Format::kQ4_1) {
+    return Q4Sums<V, R, has_min(kFormat)>();
+  } else if constexpr (kFormat == Format::kQ5_0 || kFormat == Format::kQ5_1) {
+    return Q5Sums<V, R, has_min(kFormat)>();
+  } else if constexpr (kFormat == Format::kQ4_K || kFormat == Format::kQ5_K) {
+    return Q4KSums<V, R, has_fifth_bits(kFormat)>();
+  } else if constexpr (kFormat == Format::kQ8_0) {
+    return Q8_0Sums<V, R>();
+  } else {
+    static_assert(kFormat == Format::kQ6_K);
+    return Q6KSums<V, R>();
+  }
+}
+template <class V, quant::Format kFormat, int R>
+using SumsOf = decltype(sums_of<V, kFormat, R>());
+
+template <class V, quant::Format kFormat, int R>
+void linear_rows(const LinearTile& t, int half, int64_t row) {
+  add_units<SumsOf<V, kFormat, R>, 1>({&t}, half, row);
+}
+
+// Two tiles times one row.
+template <class V, quant::Format kFormat>
+void linear_two(const LinearTile& first, const LinearTile& second) {
+  for (int half = 0; half < rows16::kTileRows; half += V::kLanes)
+    add_units<SumsOf<V, kFormat, 1>, 2>({&first, &second}, half, /*row=*/0);
 }
 
 // One tile times all rows of a row block, group by group.

@@ -21,26 +21,33 @@ template <class V, int R>
 }
 
 template <class V, int R, bool kMin>
-void linear_q4(const LinearTile& t, int half, int64_t row) {
-  using F = typename V::F;
-  constexpr int kPairBytes = kMin ? rows16::kQ4_1PairBytes : rows16::kQ4_0PairBytes;
-  constexpr int kHeader = kPairBytes - 2 * rows16::kNibbleBlockBytes;
-  F total[R];
-  for (int r = 0; r < R; ++r) total[r] = V::zero();
-  const std::byte* w = t.weights;
-  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
-  for (int64_t k = 0; k < t.k; k += rows16::kPair, w += kPairBytes) {
-    prefetch<V, kPairBytes>(w);
+class Q4Sums {
+ public:
+  static constexpr int kValues = rows16::kPair;
+  static constexpr int kBytes = kMin ? rows16::kQ4_1PairBytes : rows16::kQ4_0PairBytes;
+  static constexpr int kInputBytes = 2 * R * kInt8BlockBytes;
+
+  Q4Sums() {
+    for (int r = 0; r < R; ++r) total_[r] = V::zero();
+  }
+  template <int kTiles>
+  [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
+    constexpr int kHeader = kBytes - 2 * rows16::kNibbleBlockBytes;
+    prefetch<kTiles, kBytes>(w);
+    Int8Block<V, R> x{input};
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       typename V::N sum[R];
       for (int r = 0; r < R; ++r) sum[r] = V::begin_nibbles(kMin ? 0 : x.meta(r).offset[0]);
       dot_nibbles<V, R>(w + kHeader + b * rows16::kNibbleBlockBytes + half * 4, x, sum);
       typename V::I dot[R];
       for (int r = 0; r < R; ++r) dot[r] = V::end_nibbles(sum[r], kMin ? 0 : x.meta(r).offset[0]);
-      add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total);
+      add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total_);
     }
   }
-  store_tile<V, R>(t, half, total, row);
-}
+  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
+
+ private:
+  typename V::F total_[R];
+};
 
 }  // namespace donar::ops::cpu

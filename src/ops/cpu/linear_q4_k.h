@@ -8,21 +8,28 @@
 namespace donar::ops::cpu {
 
 template <class V, int R, bool kFiveBits>
-void linear_q4_k(const LinearTile& t, int half, int64_t row) {
-  using F = typename V::F;
-  using I = typename V::I;
-  constexpr int kBlockBytes = kFiveBits ? rows16::kFiveBitBlockBytes : rows16::kNibbleBlockBytes;
-  F total[R];
-  for (int r = 0; r < R; ++r) total[r] = V::zero();
-  const std::byte* super = t.weights;
-  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
-  for (int64_t k = 0; k < t.k; k += 256, super += rows16::kKHeaderBytes + 8 * kBlockBytes) {
-    prefetch<V, rows16::kKHeaderBytes>(super);
+class Q4KSums {
+  static constexpr int kBlockBytes =
+      kFiveBits ? rows16::kFiveBitBlockBytes : rows16::kNibbleBlockBytes;
+
+ public:
+  static constexpr int kValues = 256;
+  static constexpr int kBytes = rows16::kKHeaderBytes + 8 * kBlockBytes;
+  static constexpr int kInputBytes = 8 * R * kInt8BlockBytes;
+
+  Q4KSums() {
+    for (int r = 0; r < R; ++r) total_[r] = V::zero();
+  }
+  template <int kTiles>
+  [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
+    using F = typename V::F;
+    prefetch<1, rows16::kKHeaderBytes>(super);
     KScales<V> scales(super, half);
     const std::byte* bytes = super + rows16::kKHeaderBytes + half * 4;
+    Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += kBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<V, kBlockBytes>(bytes);
-      I dot[R];
+      prefetch<1, kBlockBytes>(bytes);
+      typename V::I dot[R];
       if constexpr (kFiveBits) {
         typename V::N5 sum[R];
         for (int r = 0; r < R; ++r) sum[r] = V::begin_fives(0);
@@ -37,11 +44,14 @@ void linear_q4_k(const LinearTile& t, int half, int64_t row) {
       F scale, min;
       scales.next(b, scale, min);
       for (int r = 0; r < R; ++r)
-        total[r] = V::fma(V::mul(V::to_f32(dot[r]), scale), V::set1(x.meta(r).scale), total[r]);
-      for (int r = 0; r < R; ++r) total[r] = V::fma(min, V::set1(x.meta(r).scaled_sum), total[r]);
+        total_[r] = V::fma(V::mul(V::to_f32(dot[r]), scale), V::set1(x.meta(r).scale), total_[r]);
+      for (int r = 0; r < R; ++r) total_[r] = V::fma(min, V::set1(x.meta(r).scaled_sum), total_[r]);
     }
   }
-  store_tile<V, R>(t, half, total, row);
-}
+  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
+
+ private:
+  typename V::F total_[R];
+};
 
 }  // namespace donar::ops::cpu

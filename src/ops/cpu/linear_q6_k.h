@@ -6,21 +6,27 @@
 namespace donar::ops::cpu {
 
 template <class V, int R>
-void linear_q6_k(const LinearTile& t, int half, int64_t row) {
-  using F = typename V::F;
-  using I = typename V::I;
-  using B = typename V::B;
-  F total[R];
-  for (int r = 0; r < R; ++r) total[r] = V::zero();
-  const std::byte* super = t.weights;
-  Int8Block<V, R> x{t.x + row * t.x_row_bytes};
-  for (int64_t k = 0; k < t.k; k += 256, super += rows16::kQ6KSuperBytes) {
+class Q6KSums {
+ public:
+  static constexpr int kValues = 256;
+  static constexpr int kBytes = rows16::kQ6KSuperBytes;
+  static constexpr int kInputBytes = 8 * R * kInt8BlockBytes;
+
+  Q6KSums() {
+    for (int r = 0; r < R; ++r) total_[r] = V::zero();
+  }
+  template <int kTiles>
+  [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
+    using F = typename V::F;
+    using I = typename V::I;
+    using B = typename V::B;
     const F d = V::load_f16(super + half * 2);
     const std::byte* scales = super + 64 + half;
     const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
-    prefetch<V, rows16::kQ6KHeaderBytes>(super);
+    prefetch<1, rows16::kQ6KHeaderBytes>(super);
+    Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<V, rows16::kQ6KBlockBytes>(bytes);
+      prefetch<1, rows16::kQ6KBlockBytes>(bytes);
       F scaled[R];
 #pragma GCC unroll 2
       for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits
@@ -44,10 +50,14 @@ void linear_q6_k(const LinearTile& t, int half, int64_t row) {
                              : V::fma(V::to_f32(sum[r]), scale, scaled[r]);
         }
       }
-      for (int r = 0; r < R; ++r) total[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total[r]);
+      for (int r = 0; r < R; ++r)
+        total_[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total_[r]);
     }
   }
-  store_tile<V, R>(t, half, total, row);
-}
+  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
+
+ private:
+  typename V::F total_[R];
+};
 
 }  // namespace donar::ops::cpu

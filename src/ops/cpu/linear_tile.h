@@ -7,14 +7,14 @@
 
 namespace donar::ops::cpu {
 
-// Bytes ahead that a pass over the weights asks for: into L2, then into L1.
-inline constexpr int kPrefetchBytes = 4096;
-inline constexpr int kPrefetchNearBytes = 1024;
-
-template <class V, int kBytes>
-void prefetch(const std::byte* at) {
-  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchNearBytes + i, 0, 3);
-  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kPrefetchBytes + i, 0, 2);
+// Asks for weights ahead, into L2 and then into L1. Two tiles that are read turn about go half as
+// fast each.
+template <int kTiles, int kBytes>
+[[gnu::always_inline]] inline void prefetch(const std::byte* at) {
+  constexpr int kFar = kTiles == 1 ? 4096 : 1536;
+  constexpr int kNear = kTiles == 1 ? 1024 : 512;
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kNear + i, 0, 3);
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kFar + i, 0, 2);
 }
 
 // The size of the group that begins with `left` rows to go.
@@ -46,6 +46,25 @@ struct Int8Block {
     return *reinterpret_cast<const Int8BlockMeta*>(at + R * 32 + r * int{sizeof(Int8BlockMeta)});
   }
 };
+
+// Tiles of weights times R rows, all of K, turn about: two of them are two streams to memory. Sums
+// is what one tile adds up: `add` takes a unit of K, `store` ends it.
+template <class Sums, int kTiles>
+[[gnu::always_inline]] inline void add_units(const LinearTile* const (&tiles)[kTiles], int half,
+                                             int64_t row) {
+  Sums sums[kTiles];
+  const std::byte* w[kTiles];
+  for (int i = 0; i < kTiles; ++i) w[i] = tiles[i]->weights;
+  const std::byte* x = tiles[0]->x + row * tiles[0]->x_row_bytes;
+  for (int64_t k = 0; k < tiles[0]->k; k += Sums::kValues, x += Sums::kInputBytes) {
+#pragma GCC unroll 2
+    for (int i = 0; i < kTiles; ++i) {
+      sums[i].template add<kTiles>(w[i], half, x);
+      w[i] += Sums::kBytes;
+    }
+  }
+  for (int i = 0; i < kTiles; ++i) sums[i].store(*tiles[i], half, row);
+}
 
 // Adds the dots of a block whose scales, and with kMin minimums, stand in front of its pair.
 template <class V, int R, bool kMin>

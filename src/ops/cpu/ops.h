@@ -19,6 +19,7 @@ int64_t rows_per_piece(const Exec& ex, int64_t rows, int64_t dim);
 
 void linear(Exec& ex, TensorView x, const quant::LinearGroup& group, TensorView y);
 uint64_t linear_workspace_bytes(int64_t rows, int64_t k);
+void read_ahead(Exec& ex, const quant::LinearGroup& group, int64_t rows);
 void add_rms_norm(Exec& ex, TensorView x, TensorView delta, TensorView weight, float eps,
                   TensorView y);
 // Of the rows named; x keeps its values.

@@ -49,7 +49,7 @@ template <class V, Format kFormat, int R, int Q>
   const std::byte* w = t.weights;
   const auto* x = reinterpret_cast<const float*>(t.x + row * t.x_row_bytes);
   for (int64_t k = 0; k < t.k; k += 2, w += kStep, x += 2 * R) {
-    if constexpr (R <= 2) prefetch<V, kStep>(w);
+    if constexpr (R <= 2) prefetch<1, kStep>(w);
     repeat<Q>([&](auto q) {
       const WeightPair pair = load_floats<V, kFormat>(w, quad + q);
       add_product<V, R>(even[q], pair.even, x);

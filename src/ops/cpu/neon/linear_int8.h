@@ -48,11 +48,11 @@ template <CpuIsa kIsa, Format kFormat, int R, int Q>
   const std::byte* unit = t.weights;
   Int8Block<V, R> rows{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += unit_blocks(kFormat) * rows16::kBlock) {
-    if constexpr (R <= 2) prefetch<V, header_bytes(kFormat)>(unit);
+    if constexpr (R <= 2) prefetch<1, header_bytes(kFormat)>(unit);
     const UnitScales<V, kFormat> scales(unit);
     const std::byte* block = unit + header_bytes(kFormat);
     for (int b = 0; b < unit_blocks(kFormat); ++b) {
-      if constexpr (R <= 2) prefetch<V, block_bytes(kFormat)>(block);
+      if constexpr (R <= 2) prefetch<1, block_bytes(kFormat)>(block);
       int8x16_t x[R][2];
       repeat<R>([&](auto r) {
         x[r][0] = vld1q_s8(rows.q(r));

@@ -78,11 +78,11 @@ template <Format kFormat, int R, int Q>
   const std::byte* unit = t.weights;
   RowPairs<V, R> rows{t.x + row * t.x_row_bytes};
   for (int64_t k = 0; k < t.k; k += unit_blocks(kFormat) * rows16::kBlock) {
-    if constexpr (R <= 2) prefetch<V, header_bytes(kFormat)>(unit);
+    if constexpr (R <= 2) prefetch<1, header_bytes(kFormat)>(unit);
     const UnitScales<V, kFormat> scales(unit);
     const std::byte* block = unit + header_bytes(kFormat);
     for (int b = 0; b < unit_blocks(kFormat); ++b) {
-      if constexpr (R <= 2) prefetch<V, block_bytes(kFormat)>(block);
+      if constexpr (R <= 2) prefetch<1, block_bytes(kFormat)>(block);
       repeat<Q>([&](auto q) {
         float32x4_t scaled[2][R / 2];
         repeat<num_sections(kFormat)>([&](auto section) {
@@ -193,7 +193,7 @@ template <int R, int Q>
   const std::byte* w = t.weights + quad * 16;
   const std::byte* x = t.x + row * t.x_row_bytes;
   for (int64_t k = 0; k < t.k; k += 4, w += 2 * rows16::kVectorBytes, x += R * 8) {
-    if constexpr (R <= 2) prefetch<V, 2 * rows16::kVectorBytes>(w);
+    if constexpr (R <= 2) prefetch<1, 2 * rows16::kVectorBytes>(w);
     bfloat16x8_t in[R / 2];
     repeat<R / 2>([&](auto p) { in[p] = load_bf16x8<V>(x + p * 16); });
     repeat<Q>([&](auto q) {
@@ -219,7 +219,7 @@ template <class V>
   const std::byte* w = t.weights;
   const std::byte* x = t.x + row * t.x_row_bytes;
   for (int64_t k = 0; k < t.k; k += 8, w += 4 * rows16::kVectorBytes, x += 16) {
-    prefetch<V, 4 * rows16::kVectorBytes>(w);
+    prefetch<1, 4 * rows16::kVectorBytes>(w);
     const bfloat16x8_t in = load_bf16x8<V>(x);
     repeat<4>([&](auto lane) {
       repeat<kQuads>([&](auto q) {

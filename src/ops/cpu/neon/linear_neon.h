@@ -70,6 +70,8 @@ struct Linear {
   static constexpr int kBf16Bytes = 4;
   template <Format kFormat>
   static constexpr auto* kTile = &linear_tile<kIsa, kFormat>;
+  template <Format kFormat>
+  static constexpr std::nullptr_t kTwo = nullptr;
 };
 
 #if defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
@@ -80,6 +82,8 @@ struct Linear<CpuIsa::kNeonI8mm> {
   static constexpr int kBf16Bytes = 2;
   template <Format kFormat>
   static constexpr auto* kTile = &linear_tile<CpuIsa::kNeonI8mm, kFormat>;
+  template <Format kFormat>
+  static constexpr std::nullptr_t kTwo = nullptr;
 };
 #endif
 
