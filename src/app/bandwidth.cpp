@@ -25,38 +25,51 @@ constexpr int kPasses = 6;
 constexpr uint64_t kCudaBufferBytes = uint64_t{2} << 30;
 constexpr int kReadsOfPass = 10;  // enqueued together, so that launches cost nothing
 
-constexpr uint64_t kPrefetchAhead =
-    4096;  // what a core's own prefetcher, which stops at each page, leaves
+// Two streams, each asked for 12 lines ahead: of 1, 2 and 4 streams and many distances the fastest
+// on a Sapphire Rapids VM, where one stream reaches a tenth less.
+constexpr uint64_t kLine = 64;
+constexpr uint64_t kLinesAhead = 12;
+constexpr uint64_t kLinesAtOnce = 4;  // of a stream
 
-// Independent sums, so that loads and not additions are the limit.
+// Both read [begin, begin + bytes), bytes a multiple of 512. Independent sums, so that loads and
+// not additions are the limit.
 uint64_t sum(const std::byte* begin, uint64_t bytes) {
-  uint64_t lanes[8] = {};
-  for (uint64_t at = 0; at + sizeof(lanes) <= bytes; at += sizeof(lanes)) {
-    __builtin_prefetch(begin + at + kPrefetchAhead);
-    uint64_t words[8];
-    std::memcpy(words, begin + at, sizeof(words));
-    for (int i = 0; i < 8; ++i) lanes[i] += words[i];
+  uint64_t lanes[kLine / sizeof(uint64_t)] = {};
+  const uint64_t half = bytes / 2;
+  for (uint64_t at = 0; at < half; at += kLine) {
+    for (uint64_t stream = 0; stream < 2; ++stream) {
+      const std::byte* line = begin + stream * half + at;
+      __builtin_prefetch(line + kLinesAhead * kLine, 0, 2);
+      uint64_t words[std::size(lanes)];
+      std::memcpy(words, line, sizeof(words));
+      for (size_t i = 0; i < std::size(lanes); ++i) lanes[i] += words[i];
+    }
   }
-  uint64_t total = 0;
-  for (const uint64_t lane : lanes) total += lane;
-  return total;
+  return std::accumulate(std::begin(lanes), std::end(lanes), uint64_t{0});
 }
 
 #if defined(__x86_64__)
 // A line at a time: a tenth more than 16 bytes at a time reach.
 __attribute__((target("avx512f"))) uint64_t sum_avx512(const std::byte* begin, uint64_t bytes) {
-  __m512i lanes[4] = {};
-  for (uint64_t at = 0; at + sizeof(lanes) <= bytes; at += sizeof(lanes)) {
-    for (uint64_t i = 0; i < 4; ++i) {
-      const std::byte* line = begin + at + 64 * i;
-      __builtin_prefetch(line + kPrefetchAhead);
-      lanes[i] = _mm512_add_epi64(lanes[i], _mm512_loadu_si512(line));
+  __m512i lanes[2 * kLinesAtOnce] = {};
+  const uint64_t half = bytes / 2;
+  for (uint64_t at = 0; at < half; at += kLinesAtOnce * kLine) {
+    for (uint64_t stream = 0; stream < 2; ++stream) {
+      for (uint64_t i = 0; i < kLinesAtOnce; ++i) {
+        const std::byte* line = begin + stream * half + at + i * kLine;
+        __builtin_prefetch(line + kLinesAhead * kLine, 0, 2);
+        __m512i& lane = lanes[stream * kLinesAtOnce + i];
+        lane = _mm512_add_epi64(lane, _mm512_loadu_si512(line));
+      }
     }
   }
-  alignas(64) uint64_t words[8];
-  _mm512_store_si512(words, _mm512_add_epi64(_mm512_add_epi64(lanes[0], lanes[1]),
-                                             _mm512_add_epi64(lanes[2], lanes[3])));
-  return std::accumulate(std::begin(words), std::end(words), uint64_t{0});
+  uint64_t total = 0;
+  for (const __m512i& lane : lanes) {
+    alignas(64) uint64_t words[8];
+    _mm512_store_si512(words, lane);
+    total += std::accumulate(std::begin(words), std::end(words), uint64_t{0});
+  }
+  return total;
 }
 #endif
 
@@ -82,12 +95,14 @@ Result<double> measure_read_bandwidth(ThreadPool& pool, MemoryLedger& ledger) {
   double best = 0.0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const TimePoint begin = Clock::now();
-    pool.parallel_for(
-        static_cast<int64_t>(bytes / kChunkBytes), /*chunk=*/1, [&](int64_t from, int64_t to) {
-          keep.fetch_add(read(buffer->data() + static_cast<uint64_t>(from) * kChunkBytes,
-                              static_cast<uint64_t>(to - from) * kChunkBytes),
-                         std::memory_order_relaxed);
-        });
+    // A share for each thread: one that reads on where it has read is faster than one that jumps.
+    const auto chunks = static_cast<int64_t>(bytes / kChunkBytes);
+    const int64_t share = (chunks + pool.num_threads() - 1) / pool.num_threads();
+    pool.parallel_for(chunks, share, [&](int64_t from, int64_t to) {
+      keep.fetch_add(read(buffer->data() + static_cast<uint64_t>(from) * kChunkBytes,
+                          static_cast<uint64_t>(to - from) * kChunkBytes),
+                     std::memory_order_relaxed);
+    });
     best = std::max(best, static_cast<double>(bytes) / seconds_since(begin));
   }
   if (keep.load() == 0)
