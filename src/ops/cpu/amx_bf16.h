@@ -172,10 +172,10 @@ inline void linear_bf16(const LinearTile& t) {
   linear_bf16_group<1>({&t}, 0, t.rows);
 }
 
-// Two tiles times one row.
+// Fewer than 16 rows.
 inline void linear_bf16_two(const LinearTile& first, const LinearTile& second) {
-  const Shapes shapes(bf16_shapes(1));
-  linear_bf16_group<2>({&first, &second}, 0, 1);
+  const Shapes shapes(bf16_shapes(static_cast<int>(first.rows)));
+  linear_bf16_group<2>({&first, &second}, 0, first.rows);
 }
 
 // Rows in groups of 16, the last one of what is left; per 32 k [rows][32] bf16.

@@ -95,8 +95,8 @@ struct Kernels {
                        bool to_bf16, std::byte* out);
   int bf16_bytes;  // that group_floats takes for a value rounded to bf16: 4 where it stays f32
   void (*linear[quant::kNumFormats])(const LinearTile& tile);  // by quant::Format
-  // Two tiles of one matrix, wherever they lie, times one row: two streams read memory faster than
-  // one. Null where one is as good.
+  // Two tiles of one format, wherever they lie, times fewer than kLinearManyRows rows: two streams
+  // read memory faster than one. Null where one is as good.
   void (*linear_two[quant::kNumFormats])(const LinearTile& first, const LinearTile& second);
   // The same for kLinearManyRows rows and more, all at once, and up to kLinearManyTiles
   // neighbouring tiles with first.outputs outputs in all; null where linear is as good.

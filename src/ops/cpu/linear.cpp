@@ -108,9 +108,9 @@ struct Parts {
   }
 };
 
-// One row is bound by memory, and long enough runs of it by how many streams a thread has.
+// Few rows are bound by memory, and long enough runs of it by how many streams a thread has.
 int streams_of(int64_t rows, int64_t bytes, int threads) {
-  return rows == 1 && bytes >= kStreamBytes * 2 * threads ? 2 : 1;
+  return rows < kLinearManyRows && bytes >= kStreamBytes * 2 * threads ? 2 : 1;
 }
 
 void multiply(Exec& ex, const Input& input, int64_t rows, const Parts& parts, TensorView y) {
@@ -170,7 +170,7 @@ void multiply(Exec& ex, const Input& input, int64_t rows, const Parts& parts, Te
       const PartTiles& other = parts.with(second.first);
       const auto two = table.linear_two[static_cast<size_t>(part.weight->format)];
       if (two == nullptr || other.weight->format != part.weight->format) break;
-      two(tile_at(part, first.first, 1, 0, 1), tile_at(other, second.first, 1, 0, 1));
+      two(tile_at(part, first.first, 1, 0, rows), tile_at(other, second.first, 1, 0, rows));
     }
     multiply_range(first);
     multiply_range(second);

@@ -35,41 +35,48 @@ auto sums_of() {
 template <class V, quant::Format kFormat, int R>
 using SumsOf = decltype(sums_of<V, kFormat, R>());
 
-template <class V, quant::Format kFormat, int R>
-void linear_rows(const LinearTile& t, int half, int64_t row) {
-  add_units<SumsOf<V, kFormat, R>, 1>({&t}, half, row);
+// Up to two tiles times a group of R rows. Without registers for the totals of two, one by one.
+template <class V, quant::Format kFormat, int R, int kTiles>
+void linear_rows(const LinearTile* const (&tiles)[kTiles], int64_t row) {
+  using Sums = SumsOf<V, kFormat, R>;
+  for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
+    if constexpr (kTiles == 1 || V::kMaxRows >= 8 || R <= 2) {
+      add_units<Sums>(tiles, half, row);
+    } else {
+      for (const LinearTile* tile : tiles) add_units<Sums, 1>({tile}, half, row);
+    }
+  }
 }
 
-// Two tiles times one row.
-template <class V, quant::Format kFormat>
-void linear_two(const LinearTile& first, const LinearTile& second) {
-  for (int half = 0; half < rows16::kTileRows; half += V::kLanes)
-    add_units<SumsOf<V, kFormat, 1>, 2>({&first, &second}, half, /*row=*/0);
-}
-
-// One tile times all rows of a row block, group by group.
-template <class V, quant::Format kFormat>
-void linear_tile(const LinearTile& t) {
-  for (int64_t row = 0; row < t.rows;) {
-    const int rows = group_rows<V>(t.rows - row);
-    for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
-      switch (rows) {
-        case 8:
-          if constexpr (V::kMaxRows >= 8) linear_rows<V, kFormat, 8>(t, half, row);
-          break;
-        case 4:
-          linear_rows<V, kFormat, 4>(t, half, row);
-          break;
-        case 2:
-          linear_rows<V, kFormat, 2>(t, half, row);
-          break;
-        default:
-          linear_rows<V, kFormat, 1>(t, half, row);
-          break;
-      }
+template <class V, quant::Format kFormat, int kTiles>
+void linear_tiles(const LinearTile* const (&tiles)[kTiles]) {
+  for (int64_t row = 0; row < tiles[0]->rows;) {
+    const int rows = group_rows<V>(tiles[0]->rows - row);
+    switch (rows) {
+      case 8:
+        if constexpr (V::kMaxRows >= 8) linear_rows<V, kFormat, 8>(tiles, row);
+        break;
+      case 4:
+        linear_rows<V, kFormat, 4>(tiles, row);
+        break;
+      case 2:
+        linear_rows<V, kFormat, 2>(tiles, row);
+        break;
+      default:
+        linear_rows<V, kFormat, 1>(tiles, row);
+        break;
     }
     row += rows;
   }
+}
+
+template <class V, quant::Format kFormat>
+void linear_tile(const LinearTile& t) {
+  linear_tiles<V, kFormat, 1>({&t});
+}
+template <class V, quant::Format kFormat>
+void linear_two(const LinearTile& first, const LinearTile& second) {
+  linear_tiles<V, kFormat, 2>({&first, &second});
 }
 
 }  // namespace donar::ops::cpu

@@ -23,12 +23,12 @@ class Q4KSums {
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
     using F = typename V::F;
-    prefetch<1, rows16::kKHeaderBytes>(super);
+    prefetch<kTiles, rows16::kKHeaderBytes>(super);
     KScales<V> scales(super, half);
     const std::byte* bytes = super + rows16::kKHeaderBytes + half * 4;
     Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += kBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<1, kBlockBytes>(bytes);
+      prefetch<kTiles, kBlockBytes>(bytes);
       typename V::I dot[R];
       if constexpr (kFiveBits) {
         typename V::N5 sum[R];

@@ -23,10 +23,10 @@ class Q6KSums {
     const F d = V::load_f16(super + half * 2);
     const std::byte* scales = super + 64 + half;
     const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
-    prefetch<1, rows16::kQ6KHeaderBytes>(super);
+    prefetch<kTiles, rows16::kQ6KHeaderBytes>(super);
     Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<1, rows16::kQ6KBlockBytes>(bytes);
+      prefetch<kTiles, rows16::kQ6KBlockBytes>(bytes);
       F scaled[R];
 #pragma GCC unroll 2
       for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits

