@@ -140,7 +140,7 @@ inline __m512i exp2_bf16(__m512 x) {
 class SplitKernel {
  public:
   SplitKernel(const AttentionItem& item, int split, const Scratch& scratch,
-              const AttentionPart& part)
+              const AttentionPart& part, const AttentionAhead& ahead)
       : item_(item),
         s_(scratch),
         part_(part),
@@ -148,11 +148,14 @@ class SplitKernel {
         steps_(item.head_dim / kStep),
         row_bytes_(int64_t{item.head_dim} * 2),
         table_(item.block_table + split * (kAttentionSplit / kv::kBlockTokens)),
-        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)) {}
+        item_keys_(within<VecAvx512>(item_keys<VecAvx512>(item), split)),
+        count_(row_blocks(item, blocks_)),
+        stream_(item, split, blocks_->heads, ahead),
+        announced_(ahead.announced) {}
 
   void run() {
-    RowBlock blocks[kMostBlocks];
-    const int count = row_blocks(item_, blocks);
+    const RowBlock* blocks = blocks_;
+    const int count = count_;
     int i = 0;
     if (item_.kv_heads == 1) {
       for (; i + 2 <= count; i += 2) run_blocks<2>(blocks + i);
@@ -161,7 +164,12 @@ class SplitKernel {
   }
 
  private:
-  static constexpr int kAhead = 2;  // (chunk, head) pieces fetched before they are used
+  // Fours of lines asked for while 32 lines are used: in all twice as much as the passes over keys
+  // and values use themselves, evenly over the time that they and the weights take.
+  static constexpr int kAskScores = 6;
+  static constexpr int kAskFirst = 16;  // if nobody has asked for the keys
+  static constexpr int kAskWeights = 2;
+  static constexpr int kAskValues = 8;
 
   // The keys or values of a kv head in block i of the split.
   const std::byte* block(int i, int kv_head, bool is_value) const {
@@ -221,6 +229,9 @@ class SplitKernel {
   // Two blocks of one kv head share the tiles of keys and values.
   template <int kBlocks>
   void run_blocks(const RowBlock* rows) {
+    // For keys that no earlier block of rows has read.
+    const int read = rows == blocks_ ? 0 : rows[-1].first_head + rows[-1].heads;
+    asks_ = rows->first_head + rows->heads > read;
     Lanes lanes[kBlocks];
     for (int i = 0; i < kBlocks; ++i) lanes[i] = lanes_of(rows[i]);
     Chunks chunks = lanes[0].chunks;
@@ -229,7 +240,7 @@ class SplitKernel {
       chunks = {chunks.first < other.first ? chunks.first : other.first,
                 chunks.end > other.end ? chunks.end : other.end};
     }
-    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) score<kBlocks>(rows, chunks, chunk);
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) score<kBlocks>(rows, chunk);
     for (int i = 0; i < kBlocks; ++i) {
       const int tiles = kBlocks == 2 ? 2 : rows->heads;  // of weights, for a chunk
       softmax(rows[i], lanes[i], chunks, s_.scores + i * kAttentionSplit * kBlockRows,
@@ -242,35 +253,19 @@ class SplitKernel {
       for (; step + 2 <= steps_; step += 2) add<2>(*rows, chunks, step);
       if (step < steps_) add<1>(*rows, chunks, step);
     }
-  }
-
-  // Block b of the chunk kAhead pieces after (chunk, head h) in the passes over the block's keys,
-  // then values.
-  const std::byte* later(const RowBlock& rows, Chunks chunks, int chunk, int h, bool is_value,
-                         int b) const {
-    const int of_pass = (chunks.end - chunks.first) * rows.heads;
-    int piece = (chunk - chunks.first) * rows.heads + h + kAhead;
-    if (piece >= of_pass && !is_value) {
-      is_value = true;
-      piece -= of_pass;
-    }
-    if (piece >= of_pass) piece = of_pass - 1;
-    const int i = (chunks.first + piece / rows.heads) * kChunkBlocks + b;
-    const int last = (item_keys_.end - 1) / kv::kBlockTokens;
-    return block(i < last ? i : last, rows.first_head + piece % rows.heads, is_value);
+    announced_ = true;
   }
 
   // Scores of a chunk's keys: two tiles of 16 for each block.
   template <int kBlocks>
-  void score(const RowBlock* rows, Chunks chunks, int chunk) const {
+  void score(const RowBlock* rows, int chunk) {
     zero<0>();
     zero<1>();
     if constexpr (kBlocks == 2) {
       zero<2>();
       zero<3>();
     }
-    // For keys that no earlier block of rows has read.
-    const bool asks = rows->heads > 1 || rows->first == 0;
+    const int asks = !asks_ ? 0 : announced_ ? kAskScores / 2 : kAskFirst / 2;
     const int i = chunk * kChunkBlocks;
     const bool both = (i + 1) * kv::kBlockTokens < item_keys_.end;
     for (int h = 0; h < rows->heads; ++h) {
@@ -281,6 +276,7 @@ class SplitKernel {
         load<4>(first + step * kRowBytes, row_bytes_);
         load<6>(q + step * kTileBytes, kRowBytes);
         dot_bf16<0, 4, 6>();
+        stream_.ask(asks);
         load<5>(second + step * kRowBytes, row_bytes_);
         dot_bf16<1, 5, 6>();
         if constexpr (kBlocks == 2) {
@@ -288,12 +284,7 @@ class SplitKernel {
           dot_bf16<2, 4, 7>();
           dot_bf16<3, 5, 7>();
         }
-        if (!asks) continue;
-        for (int b = 0; b < kChunkBlocks; ++b) {
-          const std::byte* at = later(*rows, chunks, chunk, h, false, b) + step * kRowBytes;
-          for (int key = 0; key < kv::kBlockTokens; ++key)
-            prefetch<VecAvx512>(at + key * row_bytes_);
-        }
+        stream_.ask(asks);
       }
     }
     float* scores = s_.scores + chunk * kAttentionChunk * kBlockRows;
@@ -310,7 +301,7 @@ class SplitKernel {
   // `tiles` of them from one chunk to the next; their maxima and sums. Nothing seen: the maximum is
   // -inf and the sum 0.
   void softmax(const RowBlock& rows, const Lanes& lanes, Chunks chunks, const float* all_scores,
-               std::byte* weights, int tiles) const {
+               std::byte* weights, int tiles) {
     constexpr auto kAll = static_cast<__mmask16>(0xffff);
     __m512 largest[4];
     for (__m512& m : largest) m = _mm512_set1_ps(-INFINITY);
@@ -347,6 +338,7 @@ class SplitKernel {
       row_weights[lane] = weights + lane * kRowBytes +
                           ((rows.first + lane) / of_head - rows.first_head) * kTileBytes;
     }
+    const int asks = asks_ ? kAskWeights * rows.heads * steps_ / 4 : 0;
     __m512 total[4];
     for (__m512& sum : total) sum = _mm512_setzero_ps();
     for (int chunk = lanes.chunks.first; chunk < lanes.chunks.end; ++chunk) {
@@ -365,6 +357,7 @@ class SplitKernel {
           sums[0] = _mm512_add_ps(sums[0], _mm512_castsi512_ps(even));
           sums[1] = _mm512_add_ps(sums[1], _mm512_castsi512_ps(odd));
           pairs[pair] = _mm512_castsi512_ps(_mm512_or_si512(odd, _mm512_srli_epi32(even, 16)));
+          if (pair % 4 == 3) stream_.ask(asks);
         }
       };
       if (lanes.whole(chunk)) {
@@ -388,7 +381,7 @@ class SplitKernel {
   // The values [step, step + kSteps) of a chunk's keys, keys 2p and 2p + 1 in row p; zero behind
   // the last key.
   template <int kSteps>
-  void weave(const RowBlock& rows, Chunks chunks, int chunk, int h, int step, std::byte* to) const {
+  void weave(const RowBlock& rows, int chunk, int h, int step, std::byte* to) {
     const int keys = item_keys_.end - chunk * kAttentionChunk;
     for (int b = 0; b < kChunkBlocks; ++b) {
       std::byte* tiles = to + b * (kv::kBlockTokens / 2) * kRowBytes;
@@ -396,19 +389,27 @@ class SplitKernel {
       const std::byte* at =
           left > 0 ? block(chunk * kChunkBlocks + b, rows.first_head + h, true) + step * kRowBytes
                    : nullptr;
-      const std::byte* ask = later(rows, chunks, chunk, h, true, b) + step * kRowBytes;
-      for (int key = 0; key < kv::kBlockTokens; key += 2, tiles += kRowBytes) {
+      const auto pairs = [&](auto load) {
+#pragma GCC unroll 8
+        for (int key = 0; key < kv::kBlockTokens; key += 2) {
 #pragma GCC unroll 2
-        for (int i = 0; i < kSteps; ++i) {
-          const std::byte* from = at + key * row_bytes_ + i * kRowBytes;
-          const __m512i even = key < left ? _mm512_loadu_si512(from) : _mm512_setzero_si512();
-          const __m512i odd =
-              key + 1 < left ? _mm512_loadu_si512(from + row_bytes_) : _mm512_setzero_si512();
-          _mm512_store_si512(tiles + i * 2 * kTileBytes, _mm512_unpacklo_epi16(even, odd));
-          _mm512_store_si512(tiles + (i * 2 + 1) * kTileBytes, _mm512_unpackhi_epi16(even, odd));
-          prefetch<VecAvx512>(ask + key * row_bytes_ + i * kRowBytes);
-          prefetch<VecAvx512>(ask + (key + 1) * row_bytes_ + i * kRowBytes);
+          for (int i = 0; i < kSteps; ++i) {
+            const __m512i even = load(key, i);
+            const __m512i odd = load(key + 1, i);
+            std::byte* tile = tiles + key / 2 * kRowBytes + i * 2 * kTileBytes;
+            _mm512_store_si512(tile, _mm512_unpacklo_epi16(even, odd));
+            _mm512_store_si512(tile + kTileBytes, _mm512_unpackhi_epi16(even, odd));
+          }
+          if (asks_ && (kSteps == 2 || key % 4 == 0)) stream_.ask();
         }
+      };
+      const auto row = [&](int key, int i) {
+        return _mm512_loadu_si512(at + key * row_bytes_ + i * kRowBytes);
+      };
+      if (left >= kv::kBlockTokens) {
+        pairs(row);
+      } else {
+        pairs([&](int key, int i) { return key < left ? row(key, i) : _mm512_setzero_si512(); });
       }
     }
   }
@@ -416,11 +417,11 @@ class SplitKernel {
   // The chunk's values of head h as tiles; woven by the first blocks of rows for the others if the
   // item has one kv head.
   template <int kSteps>
-  const std::byte* woven(const RowBlock& rows, Chunks chunks, int chunk, int h, int step) {
+  const std::byte* woven(const RowBlock& rows, int chunk, int h, int step) {
     const bool kept = item_.kv_heads == 1;
     std::byte* values = s_.values + (int64_t{kept ? chunk : h} * steps_ + step) * 2 * kTileBytes;
     if (kept && (woven_[chunk] >> step & 1) != 0) return values;
-    weave<kSteps>(rows, chunks, chunk, h, step, values);
+    weave<kSteps>(rows, chunk, h, step, values);
     woven_[chunk] |= ((1u << kSteps) - 1) << step;
     return values;
   }
@@ -436,7 +437,7 @@ class SplitKernel {
     }
     for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
       for (int h = 0; h < rows.heads; ++h) {
-        const std::byte* values = woven<kSteps>(rows, chunks, chunk, h, step);
+        const std::byte* values = woven<kSteps>(rows, chunk, h, step);
         load<4>(s_.weights + (chunk * rows.heads + h) * kTileBytes, kRowBytes);
         load<5>(values, kRowBytes);
         dot_bf16<0, 4, 5>();
@@ -461,7 +462,7 @@ class SplitKernel {
     zero<2>();
     zero<3>();
     for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-      const std::byte* values = woven<1>(*rows, chunks, chunk, 0, step);
+      const std::byte* values = woven<1>(*rows, chunk, 0, step);
       const std::byte* weights = s_.weights + chunk * 2 * kTileBytes;
       load<6>(values, kRowBytes);
       load<4>(weights, kRowBytes);
@@ -501,6 +502,11 @@ class SplitKernel {
   int64_t row_bytes_;
   const int32_t* table_;
   KeyRange item_keys_;
+  RowBlock blocks_[kMostBlocks];
+  int count_;
+  KeyStream<VecAvx512> stream_;
+  bool announced_;  // the keys of the blocks that come next are on their way
+  bool asks_ = true;
   uint32_t woven_[kSplitChunks] = {};  // steps, if the item has one kv head
 };
 
@@ -510,21 +516,29 @@ inline void load_item_queries(const AttentionItem& item, const Scratch& s) {
   for (int i = 0; i < count; ++i) load_queries(item, blocks[i], s.queries);
 }
 
-inline void attention_split(const AttentionItem& item, int split, const AttentionPart& part) {
-  if (!takes(item)) return cpu::attention_split<VecAvx512>(item, split, part);
+inline void attention_split(const AttentionItem& item, int split, const AttentionPart& part,
+                            const AttentionAhead& ahead) {
+  if (!takes(item)) return cpu::attention_split<VecAvx512>(item, split, part, ahead);
   const Scratch s(item.scratch, item.head_dim);
   load_item_queries(item, s);
   const Shapes shapes(kAttentionShapes);
-  SplitKernel(item, split, s, part).run();
+  SplitKernel(item, split, s, part, ahead).run();
 }
 
-inline void attention(const AttentionItem& item) {
-  if (!takes(item)) return cpu::attention<VecAvx512>(item);
+inline void attention(const AttentionItem& item, const AttentionAhead& ahead) {
+  if (!takes(item)) return cpu::attention<VecAvx512>(item, ahead);
   const Scratch s(item.scratch, item.head_dim);
   load_item_queries(item, s);
   const Shapes shapes(kAttentionShapes);
-  attend_item<VecAvx512>(item, s.part, s.total,
-                         [&](int split) { SplitKernel(item, split, s, s.part).run(); });
+  const KeyRange keys = item_keys<VecAvx512>(item);
+  const int first = keys.first / kAttentionSplit;
+  const int last = (keys.end - 1) / kAttentionSplit;
+  attend_item<VecAvx512>(item, s.part, s.total, [&](int split) {
+    AttentionAhead here = ahead;
+    if (split < last) here = {.item = &item, .split = split + 1};
+    here.announced = split > first || ahead.announced;
+    SplitKernel(item, split, s, s.part, here).run();
+  });
 }
 
 }  // namespace donar::ops::cpu::amx

@@ -37,48 +37,6 @@ struct AttentionScratch {
   }
 };
 
-// Rows of the item: for each kv head, for each query, its query heads.
-struct ItemRow {
-  int kv_head, query, head;
-};
-
-template <class V>
-ItemRow item_row(const AttentionItem& item, int row) {
-  const int rows = item.queries * item.heads;
-  return {row / rows, row % rows / item.heads, row % item.heads};
-}
-
-// The keys [first, end) that a query, or all rows of the item together, see.
-struct KeyRange {
-  int first, end;
-};
-
-template <class V>
-KeyRange query_keys(const AttentionItem& item, int query) {
-  const int end = item.positions[query] + 1;
-  return {item.window > 0 && end > item.window ? end - item.window : 0, end};
-}
-
-template <class V>
-KeyRange item_keys(const AttentionItem& item) {
-  KeyRange all = query_keys<V>(item, 0);
-  for (int i = 1; i < item.queries; ++i) {
-    const KeyRange keys = query_keys<V>(item, i);
-    all.first = keys.first < all.first ? keys.first : all.first;
-    all.end = keys.end > all.end ? keys.end : all.end;
-  }
-  return all;
-}
-
-// What a range leaves of a split, counted from the split's begin.
-template <class V>
-KeyRange within(KeyRange keys, int split) {
-  const int base = split * kAttentionSplit;
-  const int first = keys.first - base > 0 ? keys.first - base : 0;
-  const int end = keys.end - base < kAttentionSplit ? keys.end - base : kAttentionSplit;
-  return {first, end > first ? end : first};
-}
-
 template <class V>
 void load_queries(const AttentionItem& item, float* queries) {
   const int width = padded_head(item.head_dim);
@@ -318,11 +276,6 @@ void run_split(const AttentionItem& item, int split, const AttentionScratch<V>& 
   if (item.dtype == DType::kF32) SplitKernel<V, DType::kF32>(item, split, s, part).run();
 }
 
-template <class V>
-int item_rows(const AttentionItem& item) {
-  return item.kv_heads * item.queries * item.heads;
-}
-
 // A sink is a key without value: weight 1 at its own logit, before all others.
 template <class V>
 void attention_begin(const AttentionItem& item, const AttentionPart& total) {
@@ -336,7 +289,8 @@ void attention_begin(const AttentionItem& item, const AttentionPart& total) {
 }
 
 template <class V>
-void attention_split(const AttentionItem& item, int split, const AttentionPart& part) {
+void attention_split(const AttentionItem& item, int split, const AttentionPart& part,
+                     const AttentionAhead&) {
   const AttentionScratch<V> s(item.scratch, item.head_dim);
   load_queries<V>(item, s.queries);
   run_split<V>(item, split, s, part);
@@ -346,18 +300,29 @@ template <class V>
 void attention_merge(const AttentionItem& item, const AttentionPart& part,
                      const AttentionPart& total) {
   const int width = padded_head(item.head_dim);
-  for (int r = 0; r < item_rows<V>(item); ++r) {
-    if (part.sum[r] == 0) continue;  // the row sees nothing of this split
-    const float max = part.max[r] > total.max[r] ? part.max[r] : total.max[r];
-    const float decay = exp2_of<V>(total.max[r] - max);
-    const float gain = exp2_of<V>(part.max[r] - max);
-    total.sum[r] = total.sum[r] * decay + part.sum[r] * gain;
-    total.max[r] = max;
-    float* into = total.values + r * width;
-    const float* from = part.values + r * width;
-    for (int d = 0; d < width; d += V::kLanes) {
-      const typename V::F old = V::mul(V::load(into + d), V::set1(decay));
-      V::store(into + d, V::fma(V::load(from + d), V::set1(gain), old));
+  const int rows = item_rows<V>(item);
+  for (int first = 0; first < rows; first += V::kLanes) {
+    // The factors of a Vec of rows at once.
+    const int count = rows - first < V::kLanes ? rows - first : V::kLanes;
+    const typename V::F part_max = V::load_n(part.max + first, count);
+    const typename V::F total_max = V::load_n(total.max + first, count);
+    const typename V::F max = V::max(part_max, total_max);
+    float maxima[V::kLanes], decays[V::kLanes], gains[V::kLanes];
+    V::store(maxima, max);
+    V::store(decays, exp2_negative<V>(V::sub(total_max, max)));
+    V::store(gains, exp2_negative<V>(V::sub(part_max, max)));
+    for (int lane = 0; lane < count; ++lane) {
+      const int r = first + lane;
+      if (part.sum[r] == 0) continue;  // the row sees nothing of this split
+      total.sum[r] = total.sum[r] * decays[lane] + part.sum[r] * gains[lane];
+      total.max[r] = maxima[lane];
+      const typename V::F decay = V::set1(decays[lane]), gain = V::set1(gains[lane]);
+      float* into = total.values + r * width;
+      const float* from = part.values + r * width;
+      for (int d = 0; d < width; d += V::kLanes) {
+        const typename V::F old = V::mul(V::load(into + d), decay);
+        V::store(into + d, V::fma(V::load(from + d), gain, old));
+      }
     }
   }
 }
@@ -397,7 +362,7 @@ void attend_item(const AttentionItem& item, const AttentionPart& part, const Att
 }
 
 template <class V>
-void attention(const AttentionItem& item) {
+void attention(const AttentionItem& item, const AttentionAhead&) {
   const AttentionScratch<V> s(item.scratch, item.head_dim);
   load_queries<V>(item, s.queries);
   attend_item<V>(item, s.part, s.total, [&](int split) { run_split<V>(item, split, s, s.part); });

@@ -7,8 +7,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kv/kv_store.h"
-#include "ops/cpu/kernels.h"
+#include "ops/cpu/attention_item.h"
 
 namespace donar::ops::cpu {
 
@@ -21,9 +20,7 @@ constexpr int kScoreStride = kAttentionSplit + 16;
 // Head vectors are padded to 16 floats in scratch, so that every Vec divides them.
 constexpr int padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
 
-// The element types of the cache. Everything here is a template over V, also what does not need it:
-// an inline function shared by the files of several instruction sets would be linked from any one
-// of them.
+// The element types of the cache.
 template <class V, DType kType>
 struct CacheType {
   static constexpr int kBytes = kType == DType::kF32 ? 4 : 2;
@@ -41,14 +38,6 @@ struct CacheType {
     return load(padded);
   }
 };
-
-// Asks for the line at p, to be used some thousand cycles later: into the second cache, whose
-// misses in flight are more than the first one's. One line now and then: a burst would fill the
-// buffers and hold up the instructions behind it.
-template <class V>
-void prefetch(const std::byte* p) {
-  __builtin_prefetch(p, 0, 2);
-}
 
 // A block's 16 keys, transposed into columns of `keys` ([head_dim][kKeys]); asks for those of
 // `later`. Slots behind the last key are read too, whatever they hold: their scores are masked.
@@ -210,14 +199,6 @@ typename V::F exp2_negative(typename V::F x) {
   p = V::fma(p, r, V::set1(6.93147181e-1f));
   p = V::fma(p, r, V::set1(1.0f));
   return V::zero_below(x, lowest, V::scale2(p, n));
-}
-
-// 2^x of one float <= 0.
-template <class V>
-float exp2_of(float x) {
-  float power[V::kLanes];
-  V::store(power, exp2_negative<V>(V::set1(x)));
-  return power[0];
 }
 
 // The nearest value of 8 significant bits, which bf16 has too: Veltkamp's splitting.

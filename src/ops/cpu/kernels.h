@@ -87,6 +87,13 @@ struct AttentionPart {
   float* sum;     // [rows]
 };
 
+// What the thread that computes a split has read before and reads after it: a hint.
+struct AttentionAhead {
+  bool announced = false;               // the split was the next one of the split before
+  const AttentionItem* item = nullptr;  // of the next split, or null
+  int split = 0;
+};
+
 struct Kernels {
   // Rounds `rows` rows (the first one beginning a group) to k padded values each.
   void (*round_int8)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
@@ -108,11 +115,12 @@ struct Kernels {
   void (*norm_rope)(const float* x, const float* norm_weight, float eps, const float* cos_sin,
                     int head_dim, float* y);
   void (*store_kv)(const float* x, int64_t n, DType dtype, void* out);
-  void (*attention)(const AttentionItem& item);
+  void (*attention)(const AttentionItem& item, const AttentionAhead& ahead);
   // The same in pieces, for threads that share one item: `total` begins, takes the parts of its
   // splits in order, and ends as output.
   void (*attention_begin)(const AttentionItem& item, const AttentionPart& total);
-  void (*attention_split)(const AttentionItem& item, int split, const AttentionPart& part);
+  void (*attention_split)(const AttentionItem& item, int split, const AttentionPart& part,
+                          const AttentionAhead& ahead);
   void (*attention_merge)(const AttentionItem& item, const AttentionPart& part,
                           const AttentionPart& total);
   void (*attention_end)(const AttentionItem& item, const AttentionPart& total);

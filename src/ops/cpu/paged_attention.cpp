@@ -4,16 +4,16 @@
 #include "ops/paged_attention.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/ops.h"
+#include "ops/cpu/tile_runs.h"
 
 namespace donar::ops::cpu {
 namespace {
 
-constexpr int64_t kFairUnits = 4;       // pieces of work per thread, so that none waits long
-constexpr int64_t kPartsPerThread = 8;  // parts between two merges
+constexpr int64_t kFairUnits = 4;        // pieces of work per thread, so that none waits long
+constexpr int64_t kPartsPerThread = 16;  // parts between two merges
 
 int64_t padded_head(int head_dim) { return (head_dim + 15) / 16 * 16; }
 int64_t part_floats(int head_dim) { return kAttentionSharedRows * (padded_head(head_dim) + 2); }
@@ -126,16 +126,30 @@ class Items {
   int64_t count_ = 0;
 };
 
-// Calls run(i, scratch) for i in [0, count): one piece per thread, so that a piece's number is its
-// scratch; i is claimed one by one.
+// One of the pieces that a thread takes, and what it takes next as far as it can know.
+struct Turn {
+  int64_t piece;
+  int64_t next;    // or -1
+  bool announced;  // it was the next one of the turn before
+  std::byte* scratch;
+};
+
+// Calls run(turn) for `count` pieces. Threads go through neighbouring ones, so that they can ask
+// for what the next one reads.
 template <class Run>
-void claim_each(Exec& ex, int64_t count, std::byte* scratch, int64_t scratch_bytes, Run run) {
-  std::atomic<int64_t> next{0};
-  ex.pool->parallel_for(
-      std::min<int64_t>(ex.pool->num_threads(), count), 1, [&](int64_t piece, int64_t) {
-        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-          run(i, scratch + piece * scratch_bytes);
-      });
+void take_turns(Exec& ex, int64_t count, std::byte* scratch, int64_t scratch_bytes, Run run) {
+  const int threads = std::min(ex.pool->num_threads(), TileRuns::kMostThreads);
+  TileRuns runs(count, /*grain=*/1, threads, /*streams=*/1);
+  ex.pool->parallel_threads(std::min<int64_t>(threads, count), [&](int thread) {
+    const TileRange share = TileRuns::share(count, thread, threads);
+    int64_t next = -1;
+    runs.work(thread, count, [&](TileRange taken, TileRange) {
+      const int64_t piece = taken.first;
+      const bool announced = piece == next;
+      next = piece >= share.first && piece + 1 < share.end ? piece + 1 : -1;
+      run(Turn{piece, next, announced, scratch + thread * scratch_bytes});
+    });
+  });
 }
 
 // How many splits the items have together; 0 if one has too many rows to be shared.
@@ -178,9 +192,17 @@ void attend_by_splits(Exec& ex, const Items& items, std::byte* scratch, int64_t 
   auto* units = ex.arena->take<Unit>(wave);
   int64_t waiting = 0;
   const auto run_wave = [&] {
-    claim_each(ex, waiting, scratch, scratch_bytes, [&](int64_t i, std::byte* memory) {
-      table.attention_split(items.item(units[i].item, memory), units[i].split,
-                            part_at(parts, i, head_dim));
+    take_turns(ex, waiting, scratch, scratch_bytes, [&](const Turn& turn) {
+      const Unit& unit = units[turn.piece];
+      AttentionAhead ahead{.announced = turn.announced};
+      AttentionItem next;
+      if (turn.next >= 0) {
+        next = items.item(units[turn.next].item, turn.scratch);
+        ahead.item = &next;
+        ahead.split = units[turn.next].split;
+      }
+      table.attention_split(items.item(unit.item, turn.scratch), unit.split,
+                            part_at(parts, turn.piece, head_dim), ahead);
     });
     for (int64_t i = 0; i < waiting; ++i) {  // in order
       table.attention_merge(items.item(units[i].item, scratch), part_at(parts, i, head_dim),
@@ -228,8 +250,16 @@ void paged_attention(Exec& ex, TensorView qkv, TensorView positions, TensorView 
     return;
   }
   const Kernels& table = kernels(ex);
-  claim_each(ex, items.count(), scratch, scratch_bytes,
-             [&](int64_t i, std::byte* memory) { table.attention(items.item(i, memory)); });
+  take_turns(ex, items.count(), scratch, scratch_bytes, [&](const Turn& turn) {
+    AttentionAhead ahead{.announced = turn.announced};
+    AttentionItem next;
+    if (turn.next >= 0) {
+      next = items.item(turn.next, turn.scratch);
+      ahead.item = &next;
+      ahead.split = splits_of(next).first;
+    }
+    table.attention(items.item(turn.piece, turn.scratch), ahead);
+  });
 }
 
 uint64_t paged_attention_workspace_bytes(int num_threads, int, int head_dim) {
