@@ -2,7 +2,7 @@
 // Tiles of keys come straight from the cache (16 keys times 32 values), queries are laid out in
 // pairs once; scores [key][row] need no reduction over lanes; weights become bf16 and meet the
 // values of a chunk of 32 keys, whose rows are woven in pairs. A block may hold rows of several kv
-// heads: a row's columns are zero in the queries and weights of the others, which adds exact zeros.
+// heads: a row's columns are zero in the queries of the others, which adds exact zeros.
 #pragma once
 
 #include <immintrin.h>
@@ -36,8 +36,8 @@ inline constexpr Config kAttentionShapes = attention_shapes();
 // What amx::attention carves out of an item's scratch (attention_scratch_bytes).
 struct Scratch {
   std::byte* queries;  // [pairs][steps] tiles: row p of a tile is values 2p, 2p + 1 of 16 rows
-  std::byte* values;   // [chunk or head][steps][2] tiles
-  std::byte* weights;  // [chunk][heads of a block, or blocks] tiles
+  std::byte* values;   // [chunk, or 1][steps][2] tiles
+  std::byte* weights;  // [chunk][blocks at a time] tiles
   float* scores;       // [blocks at a time][256][16]
   float* sums;         // [2] tiles
   AttentionPart part, total;
@@ -164,12 +164,11 @@ class SplitKernel {
   }
 
  private:
-  // Fours of lines asked for while 32 lines are used: in all twice as much as the passes over keys
-  // and values use themselves, evenly over the time that they and the weights take.
+  // Fours of lines asked for while 32 lines of keys are used or their weights worked out: both
+  // passes' lines in all, evenly over the time. The pass over values asks for as many as it uses.
   static constexpr int kAskScores = 6;
   static constexpr int kAskFirst = 16;  // if nobody has asked for the keys
   static constexpr int kAskWeights = 2;
-  static constexpr int kAskValues = 8;
 
   // The keys or values of a kv head in block i of the split.
   const std::byte* block(int i, int kv_head, bool is_value) const {
@@ -242,16 +241,17 @@ class SplitKernel {
     }
     for (int chunk = chunks.first; chunk < chunks.end; ++chunk) score<kBlocks>(rows, chunk);
     for (int i = 0; i < kBlocks; ++i) {
-      const int tiles = kBlocks == 2 ? 2 : rows->heads;  // of weights, for a chunk
       softmax(rows[i], lanes[i], chunks, s_.scores + i * kAttentionSplit * kBlockRows,
-              s_.weights + i * kTileBytes, tiles);
+              s_.weights + i * kTileBytes, kBlocks);
     }
     if constexpr (kBlocks == 2) {
       for (int step = 0; step < steps_; ++step) add_two(rows, chunks, step);
     } else {
-      int step = 0;
-      for (; step + 2 <= steps_; step += 2) add<2>(*rows, chunks, step);
-      if (step < steps_) add<1>(*rows, chunks, step);
+      for (int h = 0; h < rows->heads; ++h) {
+        int step = 0;
+        for (; step + 2 <= steps_; step += 2) add<2>(*rows, chunks, h, step);
+        if (step < steps_) add<1>(*rows, chunks, h, step);
+      }
     }
     announced_ = true;
   }
@@ -297,8 +297,8 @@ class SplitKernel {
     }
   }
 
-  // Scores -> weights of a block's rows, tiles [row][32 keys] of bf16 for each chunk and head,
-  // `tiles` of them from one chunk to the next; their maxima and sums. Nothing seen: the maximum is
+  // Scores -> weights of a block's rows, a tile [row][32 keys] of bf16 for each chunk, `tiles` of
+  // them from one chunk to the next; their maxima and sums. Nothing seen: the maximum is
   // -inf and the sum 0.
   void softmax(const RowBlock& rows, const Lanes& lanes, Chunks chunks, const float* all_scores,
                std::byte* weights, int tiles) {
@@ -324,19 +324,9 @@ class SplitKernel {
     const __m512 max = _mm512_mul_ps(factor, _mm512_max_ps(_mm512_max_ps(largest[0], largest[1]),
                                                            _mm512_max_ps(largest[2], largest[3])));
 
-    // The rows of other heads, and chunks that only the other block sees.
-    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-      const bool seen = chunk >= lanes.chunks.first && chunk < lanes.chunks.end;
-      if (rows.heads > 1 || !seen) {
-        memset(weights + chunk * tiles * kTileBytes, 0,
-               static_cast<size_t>(rows.heads * kTileBytes));
-      }
-    }
-    std::byte* row_weights[kBlockRows];
-    const int of_head = item_.queries * item_.heads;
-    for (int lane = 0; lane < rows.rows; ++lane) {
-      row_weights[lane] = weights + lane * kRowBytes +
-                          ((rows.first + lane) / of_head - rows.first_head) * kTileBytes;
+    for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {  // that only the other block sees
+      if (chunk < lanes.chunks.first || chunk >= lanes.chunks.end)
+        memset(weights + chunk * tiles * kTileBytes, 0, kTileBytes);
     }
     const int asks = asks_ ? kAskWeights * rows.heads * steps_ / 4 : 0;
     __m512 total[4];
@@ -369,7 +359,7 @@ class SplitKernel {
 #pragma GCC unroll 16
       for (int lane = 0; lane < kBlockRows; ++lane) {
         if (lane >= rows.rows) break;
-        _mm512_store_ps(row_weights[lane] + chunk * tiles * kTileBytes, pairs[lane]);
+        _mm512_store_ps(weights + chunk * tiles * kTileBytes + lane * kRowBytes, pairs[lane]);
       }
     }
     const __m512 sum =
@@ -419,16 +409,22 @@ class SplitKernel {
   template <int kSteps>
   const std::byte* woven(const RowBlock& rows, int chunk, int h, int step) {
     const bool kept = item_.kv_heads == 1;
-    std::byte* values = s_.values + (int64_t{kept ? chunk : h} * steps_ + step) * 2 * kTileBytes;
+    std::byte* values = s_.values + (int64_t{kept ? chunk : 0} * steps_ + step) * 2 * kTileBytes;
     if (kept && (woven_[chunk] >> step & 1) != 0) return values;
     weave<kSteps>(rows, chunk, h, step, values);
     woven_[chunk] |= ((1u << kSteps) - 1) << step;
     return values;
   }
 
-  // part.values [step, step + kSteps) = weights . values, of one block.
+  // part.values [step, step + kSteps) = weights . values, of the rows of a block's kv head h. The
+  // tiles of weights begin with the head's first row; what lies behind its last one is multiplied
+  // as well, and left.
   template <int kSteps>
-  void add(const RowBlock& rows, Chunks chunks, int step) {
+  void add(const RowBlock& rows, Chunks chunks, int h, int step) {
+    const int of_head = item_.queries * item_.heads;
+    const int begin = (rows.first_head + h) * of_head - rows.first;
+    const int first = begin > 0 ? begin : 0;
+    const int end = begin + of_head < rows.rows ? begin + of_head : rows.rows;
     zero<0>();
     zero<1>();
     if constexpr (kSteps == 2) {
@@ -436,23 +432,21 @@ class SplitKernel {
       zero<3>();
     }
     for (int chunk = chunks.first; chunk < chunks.end; ++chunk) {
-      for (int h = 0; h < rows.heads; ++h) {
-        const std::byte* values = woven<kSteps>(rows, chunk, h, step);
-        load<4>(s_.weights + (chunk * rows.heads + h) * kTileBytes, kRowBytes);
-        load<5>(values, kRowBytes);
-        dot_bf16<0, 4, 5>();
-        load<6>(values + kTileBytes, kRowBytes);
-        dot_bf16<1, 4, 6>();
-        if constexpr (kSteps == 2) {
-          load<7>(values + 2 * kTileBytes, kRowBytes);
-          dot_bf16<2, 4, 7>();
-          load<5>(values + 3 * kTileBytes, kRowBytes);
-          dot_bf16<3, 4, 5>();
-        }
+      const std::byte* values = woven<kSteps>(rows, chunk, h, step);
+      load<4>(s_.weights + chunk * kTileBytes + first * kRowBytes, kRowBytes);
+      load<5>(values, kRowBytes);
+      dot_bf16<0, 4, 5>();
+      load<6>(values + kTileBytes, kRowBytes);
+      dot_bf16<1, 4, 6>();
+      if constexpr (kSteps == 2) {
+        load<7>(values + 2 * kTileBytes, kRowBytes);
+        dot_bf16<2, 4, 7>();
+        load<5>(values + 3 * kTileBytes, kRowBytes);
+        dot_bf16<3, 4, 5>();
       }
     }
-    store_sums<0, 1>(rows, step);
-    if constexpr (kSteps == 2) store_sums<2, 3>(rows, step + 1);
+    store_sums<0, 1>(rows.first + first, end - first, step);
+    if constexpr (kSteps == 2) store_sums<2, 3>(rows.first + first, end - first, step + 1);
   }
 
   // The same of one step and two blocks.
@@ -473,20 +467,20 @@ class SplitKernel {
       dot_bf16<1, 4, 7>();
       dot_bf16<3, 5, 7>();
     }
-    store_sums<0, 1>(rows[0], step);
-    store_sums<2, 3>(rows[1], step);
+    store_sums<0, 1>(rows[0].first, rows[0].rows, step);
+    store_sums<2, 3>(rows[1].first, rows[1].rows, step);
   }
 
   // The two tiles of a step hold fours of its values in turn.
   template <int kLow, int kHigh>
-  void store_sums(const RowBlock& rows, int step) const {
+  void store_sums(int first_row, int rows, int step) const {
     amx::store<kLow>(s_.sums);
     amx::store<kHigh>(s_.sums + kRows * kBlockRows);
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
     const __m512i second =
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-    float* to = part_.values + rows.first * item_.head_dim + step * kStep;
-    for (int lane = 0; lane < rows.rows; ++lane, to += item_.head_dim) {
+    float* to = part_.values + first_row * item_.head_dim + step * kStep;
+    for (int lane = 0; lane < rows; ++lane, to += item_.head_dim) {
       const __m512 low = _mm512_load_ps(s_.sums + lane * kBlockRows);
       const __m512 high = _mm512_load_ps(s_.sums + (kRows + lane) * kBlockRows);
       _mm512_storeu_ps(to, _mm512_permutex2var_ps(low, first, high));
@@ -504,7 +498,7 @@ class SplitKernel {
   KeyRange item_keys_;
   RowBlock blocks_[kMostBlocks];
   int count_;
-  KeyStream<VecAvx512> stream_;
+  KeyStream<VecAvx512, 2> stream_;
   bool announced_;  // the keys of the blocks that come next are on their way
   bool asks_ = true;
   uint32_t woven_[kSplitChunks] = {};  // steps, if the item has one kv head

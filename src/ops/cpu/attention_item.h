@@ -4,7 +4,6 @@
 
 #include "kv/kv_store.h"
 #include "ops/cpu/kernels.h"
-#include "tensor/dtype.h"
 
 namespace donar::ops::cpu {
 
@@ -67,8 +66,9 @@ void prefetch(const std::byte* p) {
 
 // Asks for the keys and values of a split, then for the first keys of the next one, a few lines
 // now and then: memory is kept busy while a kernel computes, which otherwise takes turns with it.
-// A split is read in passes, keys then values, of `heads` kv heads at a time.
-template <class V>
+// A split is read in passes, keys then values, of `heads` kv heads at a time. A kv head's part of a
+// block must be a multiple of 256 bytes.
+template <class V, int kBytes>  // of an element
 class KeyStream {
  public:
   KeyStream(const AttentionItem& item, int split, int heads, const AttentionAhead& ahead)
@@ -79,7 +79,7 @@ class KeyStream {
     begin_pass();
   }
 
-  // Four lines.
+  // For four lines. Several blocks have their turns: memory gives more to streams side by side.
   [[gnu::always_inline]] void ask() {
     const std::byte* at = at_[turn_];
     for (int i = 0; i < kLines; ++i) prefetch<V>(at + i * kLine);
@@ -114,8 +114,7 @@ class KeyStream {
   }
 
   void begin_blocks() {
-    const int64_t element = dtype_size(item_->dtype);
-    const int64_t head = int64_t{kv::kBlockTokens} * item_->head_dim * element;
+    const int64_t head = int64_t{kv::kBlockTokens} * item_->head_dim * kBytes;
     const int heads =
         heads_ < item_->kv_heads - first_head_ ? heads_ : item_->kv_heads - first_head_;
     for (int i = 0; i < kStreams; ++i) {
@@ -123,7 +122,7 @@ class KeyStream {
       at_[i] = static_cast<const std::byte*>(item_->cache) +
                (int64_t{table_[block]} * item_->block_elements +
                 (is_value_ ? item_->v_offset : item_->k_offset)) *
-                   element +
+                   kBytes +
                first_head_ * head;
     }
     end_ = at_[0] + heads * head;
