@@ -113,80 +113,107 @@ int streams_of(int64_t rows, int64_t bytes, int threads) {
   return rows < kLinearManyRows && bytes >= kStreamBytes * 2 * threads ? 2 : 1;
 }
 
-void multiply(Exec& ex, const Input& input, int64_t rows, const Parts& parts, TensorView y) {
-  const int64_t bytes = parts.bytes();
-  const bool many = rows >= kLinearManyRows;
-  const int threads = ex.pool->num_threads();
-  const int streams = streams_of(rows, bytes, threads);
-  const int64_t tile_bytes = std::max<int64_t>(bytes / parts.tiles, 1);
-  int64_t piece = std::max<int64_t>(kPieceBytes / (streams * tile_bytes), 1);
-  if (many) {
-    // Enough tiles to share a stretch of the rows, however large they are.
-    const int64_t fair = std::max<int64_t>(parts.tiles / (int64_t{threads} * 6), 1);
-    piece = std::clamp<int64_t>(kPieceBytesOfManyRows / tile_bytes,
-                                std::min(kLinearManyTiles, fair), fair);
+// One pass of rows times the tiles of some parts.
+class Product {
+ public:
+  Product(const Exec& ex, const Input& input, int64_t rows, const Parts& parts, TensorView y)
+      : ex_(ex),
+        table_(kernels(ex)),
+        input_(input),
+        rows_(rows),
+        parts_(parts),
+        y_(y),
+        many_(rows >= kLinearManyRows),
+        threads_(ex.pool->num_threads()),
+        streams_(streams_of(rows, parts.bytes(), threads_)),
+        tile_bytes_(std::max<int64_t>(parts.bytes() / parts.tiles, 1)) {}
+
+  void run() const {
+    TileRuns runs(parts_.tiles, piece(), threads_, streams_);
+    const auto work = [&](int thread, int64_t limit) {
+      runs.work(thread, limit, [&](TileRange first, TileRange second) { multiply(first, second); });
+    };
+    const int64_t turn_bytes = many_ ? kPieceBytesOfManyRows : kTurnBytes;
+    const int64_t turn = std::max<int64_t>(turn_bytes / tile_bytes_, 1);
+    const int64_t turns = parts_.tiles / (turn * threads_);
+    if (turns <= 1) {
+      ex_.pool->parallel_threads(threads_, [&](int thread) { work(thread, parts_.tiles); });
+      return;
+    }
+    // Twice the turns that it takes, since those who come late or help take some.
+    ex_.pool->parallel_threads(2 * turns * threads_, [&](int thread) { work(thread, turn); });
+    work(/*thread=*/0, parts_.tiles);  // what the last turns have left
   }
-  TileRuns runs(parts.tiles, piece, threads, streams);
-  const int64_t block =
-      std::max<int64_t>(kRowBlockBytes / input.row_bytes / kRoundGrain, 1) * kRoundGrain;
-  const Kernels& table = kernels(ex);
+
+ private:
+  // Tiles that a thread takes at a time.
+  int64_t piece() const {
+    if (!many_) return std::max<int64_t>(kPieceBytes / (streams_ * tile_bytes_), 1);
+    // Enough tiles to share a stretch of the rows, however large they are.
+    const int64_t fair = std::max<int64_t>(parts_.tiles / (int64_t{threads_} * 6), 1);
+    return std::clamp<int64_t>(kPieceBytesOfManyRows / tile_bytes_,
+                               std::min(kLinearManyTiles, fair), fair);
+  }
 
   // `tiles` neighbouring tiles of a part times the rows [row, row + count).
-  const auto tile_at = [&](const PartTiles& part, int64_t first, int64_t tiles, int64_t row,
-                           int64_t count) {
+  LinearTile tile_at(const PartTiles& part, int64_t first, int64_t tiles, int64_t row,
+                     int64_t count) const {
     const LinearWeight& weight = *part.weight;
     const int64_t output = (first - part.first_tile) * rows16::kTileRows;
-    return LinearTile{
-        .weights = part.tile(first - part.first_tile),
-        .k = rows16::padded_k(weight.format, weight.k),
-        .x = input.data + row * input.row_bytes,
-        .x_row_bytes = input.row_bytes,
-        .rows = count,
-        .y = y.row<float>(row) + part.first_output + output,
-        .y_stride = y.stride[0],
-        .outputs = static_cast<int>(std::min(weight.n - output, tiles * rows16::kTileRows)),
-        .bias = weight.bias != nullptr ? weight.bias + output : nullptr};
-  };
-  const auto multiply_range = [&](TileRange range) {
+    return {.weights = part.tile(first - part.first_tile),
+            .k = rows16::padded_k(weight.format, weight.k),
+            .x = input_.data + row * input_.row_bytes,
+            .x_row_bytes = input_.row_bytes,
+            .rows = count,
+            .y = y_.row<float>(row) + part.first_output + output,
+            .y_stride = y_.stride[0],
+            .outputs = static_cast<int>(std::min(weight.n - output, tiles * rows16::kTileRows)),
+            .bias = weight.bias != nullptr ? weight.bias + output : nullptr};
+  }
+
+  // A tile of each in turn where one kernel takes both.
+  void multiply(TileRange first, TileRange second) const {
+    for (; first.count() > 0 && second.count() > 0; ++first.first, ++second.first) {
+      const PartTiles& part = parts_.with(first.first);
+      const PartTiles& other = parts_.with(second.first);
+      const auto two = table_.linear_two[static_cast<size_t>(part.weight->format)];
+      if (two == nullptr || other.weight->format != part.weight->format) break;
+      two(tile_at(part, first.first, 1, 0, rows_), tile_at(other, second.first, 1, 0, rows_));
+    }
+    multiply(first);
+    multiply(second);
+  }
+
+  void multiply(TileRange range) const {
+    const int64_t block =
+        std::max<int64_t>(kRowBlockBytes / input_.row_bytes / kRoundGrain, 1) * kRoundGrain;
     while (range.count() > 0) {
-      const PartTiles& part = parts.with(range.first);
+      const PartTiles& part = parts_.with(range.first);
       const auto format = static_cast<size_t>(part.weight->format);
-      const bool at_once = many && table.linear_many[format] != nullptr;
+      const bool at_once = many_ && table_.linear_many[format] != nullptr;
       const int64_t left = std::min(range.end, part.first_tile + part.tiles) - range.first;
       const int64_t tiles = std::min(left, at_once ? kLinearManyTiles : 1);
       if (at_once) {
-        table.linear_many[format](tile_at(part, range.first, tiles, 0, rows), tiles);
+        table_.linear_many[format](tile_at(part, range.first, tiles, 0, rows_), tiles);
       } else {
-        for (int64_t row = 0; row < rows; row += block)
-          table.linear[format](tile_at(part, range.first, 1, row, std::min(block, rows - row)));
+        for (int64_t row = 0; row < rows_; row += block)
+          table_.linear[format](tile_at(part, range.first, 1, row, std::min(block, rows_ - row)));
       }
       range.first += tiles;
     }
-  };
-  // A tile of each in turn where one kernel takes both.
-  const auto multiply_two = [&](TileRange first, TileRange second) {
-    for (; first.count() > 0 && second.count() > 0; ++first.first, ++second.first) {
-      const PartTiles& part = parts.with(first.first);
-      const PartTiles& other = parts.with(second.first);
-      const auto two = table.linear_two[static_cast<size_t>(part.weight->format)];
-      if (two == nullptr || other.weight->format != part.weight->format) break;
-      two(tile_at(part, first.first, 1, 0, rows), tile_at(other, second.first, 1, 0, rows));
-    }
-    multiply_range(first);
-    multiply_range(second);
-  };
-  const auto work = [&](int thread, int64_t limit) { runs.work(thread, limit, multiply_two); };
-  // Twice the turns that it takes, since those who come late or help take some.
-  const int64_t turn =
-      std::max<int64_t>((many ? kPieceBytesOfManyRows : kTurnBytes) / tile_bytes, 1);
-  const int64_t turns = parts.tiles / (turn * threads);
-  if (turns <= 1) {
-    ex.pool->parallel_threads(threads, [&](int thread) { work(thread, parts.tiles); });
-    return;
   }
-  ex.pool->parallel_threads(2 * turns * threads, [&](int thread) { work(thread, turn); });
-  work(/*thread=*/0, parts.tiles);  // what the last turns have left
-}
+
+  const Exec& ex_;
+  const Kernels& table_;
+  const Input& input_;
+  int64_t rows_;
+  const Parts& parts_;
+  TensorView y_;
+  bool many_;
+  int threads_;
+  int streams_;
+  int64_t tile_bytes_;  // on average
+};
 
 void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y) {
   bool done[3] = {};
@@ -210,7 +237,7 @@ void linear_pass(Exec& ex, TensorView x, const LinearGroup& group, TensorView y)
     }
     Arena::Scope scope(*ex.arena);
     const Input input = round_input(ex, x, rounded);
-    multiply(ex, input, x.dim(0), parts, y);
+    Product(ex, input, x.dim(0), parts, y).run();
   }
 }
 
