@@ -166,13 +166,12 @@ inline void linear_bf16_tiles(const LinearTile& t, int64_t tiles) {
   }
 }
 
+// Fewer than 16 rows.
 inline void linear_bf16(const LinearTile& t) {
-  if (t.rows >= kRows) return linear_bf16_tiles(t, 1);
   const Shapes shapes(bf16_shapes(static_cast<int>(t.rows)));
   linear_bf16_group<1>({&t}, 0, t.rows);
 }
 
-// Fewer than 16 rows.
 inline void linear_bf16_two(const LinearTile& first, const LinearTile& second) {
   const Shapes shapes(bf16_shapes(static_cast<int>(first.rows)));
   linear_bf16_group<2>({&first, &second}, 0, first.rows);

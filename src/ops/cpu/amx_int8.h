@@ -190,7 +190,10 @@ void multiply_groups(const LinearTile& t, int64_t tiles) {
     const int64_t to = std::min(from + stretch, blocks);
     const auto next_panel = [&](int64_t tile, int64_t block) {
       if (block == to) block = ++tile < tiles ? from : to;
-      if (tile == tiles) tile = to < blocks ? 0 : tiles, block = to % blocks;
+      if (tile == tiles) {  // the first one's next stretch, or what lies behind
+        tile = to < blocks ? 0 : tiles;
+        block = to % blocks;
+      }
       return tile * tile_bytes + block * tile_bytes / blocks;
     };
     for (int64_t i = 0; i < tiles; ++i) {
@@ -224,12 +227,6 @@ void linear_int8_tiles(const LinearTile& t, int64_t tiles) {
     linear_tile<V, kFormat>(
         tile_of(rows_of(t, row, t.rows - row), i, rows16::tile_bytes(kFormat, t.k)));
   }
-}
-
-template <Format kFormat>
-void linear_int8(const LinearTile& t) {
-  if (t.rows < kRows) return linear_tile<V, kFormat>(t);
-  linear_int8_tiles<kFormat>(t, 1);
 }
 
 // Rounds 16 rows as a group.

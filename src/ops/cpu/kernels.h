@@ -101,7 +101,8 @@ struct Kernels {
   void (*group_floats)(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t padded,
                        bool to_bf16, std::byte* out);
   int bf16_bytes;  // that group_floats takes for a value rounded to bf16: 4 where it stays f32
-  void (*linear[quant::kNumFormats])(const LinearTile& tile);  // by quant::Format
+  // By quant::Format; of fewer than kLinearManyRows rows where linear_many takes the others.
+  void (*linear[quant::kNumFormats])(const LinearTile& tile);
   // Two tiles of one format, wherever they lie, times fewer than kLinearManyRows rows: two streams
   // read memory faster than one. Null where one is as good.
   void (*linear_two[quant::kNumFormats])(const LinearTile& first, const LinearTile& second);

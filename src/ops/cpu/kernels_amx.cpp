@@ -19,8 +19,7 @@ void group_inputs(const float* x, int64_t x_stride, int64_t rows, int64_t k, int
 }
 
 template <quant::Format... kFormats>
-constexpr void set_int8(Kernels& table) {
-  ((table.linear[static_cast<size_t>(kFormats)] = amx::linear_int8<kFormats>), ...);
+constexpr void set_int8_tiles(Kernels& table) {
   ((table.linear_many[static_cast<size_t>(kFormats)] = amx::linear_int8_tiles<kFormats>), ...);
 }
 
@@ -33,8 +32,8 @@ constexpr Kernels make_amx_kernels() {
   table.linear[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16;
   table.linear_two[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16_two;
   table.linear_many[static_cast<size_t>(Format::kBF16)] = amx::linear_bf16_tiles;
-  set_int8<Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0, Format::kQ4_K,
-           Format::kQ5_K, Format::kQ6_K>(table);
+  set_int8_tiles<Format::kQ4_0, Format::kQ4_1, Format::kQ5_0, Format::kQ5_1, Format::kQ8_0,
+                 Format::kQ4_K, Format::kQ5_K, Format::kQ6_K>(table);
   table.attention = amx::attention;
   table.attention_split = amx::attention_split;
   return table;

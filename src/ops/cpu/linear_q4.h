@@ -21,15 +21,14 @@ template <class V, int R>
 }
 
 template <class V, int R, bool kMin>
-class Q4Sums {
+class Q4Sums : public Int8Sums<V, R> {
+  using Int8Sums<V, R>::total_;
+
  public:
   static constexpr int kValues = rows16::kPair;
   static constexpr int kBytes = kMin ? rows16::kQ4_1PairBytes : rows16::kQ4_0PairBytes;
   static constexpr int kInputBytes = 2 * R * kInt8BlockBytes;
 
-  Q4Sums() {
-    for (int r = 0; r < R; ++r) total_[r] = V::zero();
-  }
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
     constexpr int kHeader = kBytes - 2 * rows16::kNibbleBlockBytes;
@@ -44,10 +43,6 @@ class Q4Sums {
       add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total_);
     }
   }
-  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
-
- private:
-  typename V::F total_[R];
 };
 
 }  // namespace donar::ops::cpu

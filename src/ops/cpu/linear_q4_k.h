@@ -8,7 +8,9 @@
 namespace donar::ops::cpu {
 
 template <class V, int R, bool kFiveBits>
-class Q4KSums {
+class Q4KSums : public Int8Sums<V, R> {
+  using Int8Sums<V, R>::total_;
+
   static constexpr int kBlockBytes =
       kFiveBits ? rows16::kFiveBitBlockBytes : rows16::kNibbleBlockBytes;
 
@@ -17,9 +19,6 @@ class Q4KSums {
   static constexpr int kBytes = rows16::kKHeaderBytes + 8 * kBlockBytes;
   static constexpr int kInputBytes = 8 * R * kInt8BlockBytes;
 
-  Q4KSums() {
-    for (int r = 0; r < R; ++r) total_[r] = V::zero();
-  }
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
     using F = typename V::F;
@@ -48,10 +47,6 @@ class Q4KSums {
       for (int r = 0; r < R; ++r) total_[r] = V::fma(min, V::set1(x.meta(r).scaled_sum), total_[r]);
     }
   }
-  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
-
- private:
-  typename V::F total_[R];
 };
 
 }  // namespace donar::ops::cpu

@@ -30,15 +30,14 @@ template <class V, int R>
 }
 
 template <class V, int R, bool kMin>
-class Q5Sums {
+class Q5Sums : public Int8Sums<V, R> {
+  using Int8Sums<V, R>::total_;
+
  public:
   static constexpr int kValues = rows16::kPair;
   static constexpr int kBytes = kMin ? rows16::kQ5_1PairBytes : rows16::kQ5_0PairBytes;
   static constexpr int kInputBytes = 2 * R * kInt8BlockBytes;
 
-  Q5Sums() {
-    for (int r = 0; r < R; ++r) total_[r] = V::zero();
-  }
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
     constexpr int kHeader = kBytes - 2 * rows16::kFiveBitBlockBytes;
@@ -53,10 +52,6 @@ class Q5Sums {
       add_scaled<V, R, kMin>(w + (b * rows16::kTileRows + half) * 2, dot, x, total_);
     }
   }
-  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
-
- private:
-  typename V::F total_[R];
 };
 
 }  // namespace donar::ops::cpu

@@ -6,15 +6,14 @@
 namespace donar::ops::cpu {
 
 template <class V, int R>
-class Q6KSums {
+class Q6KSums : public Int8Sums<V, R> {
+  using Int8Sums<V, R>::total_;
+
  public:
   static constexpr int kValues = 256;
   static constexpr int kBytes = rows16::kQ6KSuperBytes;
   static constexpr int kInputBytes = 8 * R * kInt8BlockBytes;
 
-  Q6KSums() {
-    for (int r = 0; r < R; ++r) total_[r] = V::zero();
-  }
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
     using F = typename V::F;
@@ -54,10 +53,6 @@ class Q6KSums {
         total_[r] = V::fma(scaled[r], V::set1(x.meta(r).scale), total_[r]);
     }
   }
-  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
-
- private:
-  typename V::F total_[R];
 };
 
 }  // namespace donar::ops::cpu

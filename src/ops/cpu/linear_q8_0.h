@@ -6,15 +6,14 @@
 namespace donar::ops::cpu {
 
 template <class V, int R>
-class Q8_0Sums {
+class Q8_0Sums : public Int8Sums<V, R> {
+  using Int8Sums<V, R>::total_;
+
  public:
   static constexpr int kValues = rows16::kPair;
   static constexpr int kBytes = rows16::kQ8_0PairBytes;
   static constexpr int kInputBytes = 2 * R * kInt8BlockBytes;
 
-  Q8_0Sums() {
-    for (int r = 0; r < R; ++r) total_[r] = V::zero();
-  }
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
     prefetch<kTiles, kBytes>(w);
@@ -37,10 +36,6 @@ class Q8_0Sums {
       }
     }
   }
-  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
-
- private:
-  typename V::F total_[R];
 };
 
 }  // namespace donar::ops::cpu

@@ -8,7 +8,8 @@
 namespace donar::ops::cpu {
 
 // Asks for weights ahead, into L2 and then into L1. Two tiles are long runs that come from memory;
-// one is a short run, often from a cache, where farther ahead is 7 % faster.
+// one is a short run, often from a cache, where farther ahead is 7 % faster. Always inline: a copy
+// of its own might be linked from the file of another instruction set.
 template <int kTiles, int kBytes>
 [[gnu::always_inline]] inline void prefetch(const std::byte* at) {
   constexpr int kFar = kTiles == 1 ? 4096 : 2048;
@@ -65,6 +66,19 @@ template <class Sums, int kTiles>
   }
   for (int i = 0; i < kTiles; ++i) sums[i].store(*tiles[i], half, row);
 }
+
+// The Sums of formats with int8 input.
+template <class V, int R>
+class Int8Sums {
+ public:
+  Int8Sums() {
+    for (int r = 0; r < R; ++r) total_[r] = V::zero();
+  }
+  void store(const LinearTile& t, int half, int64_t row) { store_tile<V, R>(t, half, total_, row); }
+
+ protected:
+  typename V::F total_[R];
+};
 
 // Adds the dots of a block whose scales, and with kMin minimums, stand in front of its pair.
 template <class V, int R, bool kMin>

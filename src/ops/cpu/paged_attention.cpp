@@ -138,7 +138,7 @@ struct Turn {
 // for what the next one reads.
 template <class Run>
 void take_turns(Exec& ex, int64_t count, std::byte* scratch, int64_t scratch_bytes, Run run) {
-  const int threads = std::min(ex.pool->num_threads(), TileRuns::kMostThreads);
+  const int threads = ex.pool->num_threads();
   TileRuns runs(count, /*grain=*/1, threads, /*streams=*/1);
   ex.pool->parallel_threads(std::min<int64_t>(threads, count), [&](int thread) {
     const TileRange share = TileRuns::share(count, thread, threads);

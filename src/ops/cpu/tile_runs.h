@@ -1,8 +1,8 @@
-// Who computes which tiles of a matrix. Each thread begins with a run of neighbouring tiles, or two
-// that it reads turn about, and goes through it in pieces: one that reads on where it has read
-// streams faster than one that jumps (a jump costs about a microsecond), and two streams are
-// faster than one. A thread that is through takes half of what another one has left, so that all
-// are done together, also where a core is slow or taken.
+// Who computes which tiles of a matrix, or which splits of attention. Each thread begins with a run
+// of neighbouring tiles, or two that it reads turn about, and goes through it in pieces: one that
+// reads on where it has read streams faster than one that jumps (a jump costs about a microsecond),
+// and two streams are faster than one. A thread that is through takes half of what another one has
+// left, so that all are done together, also where a core is slow or taken.
 #pragma once
 
 #include <algorithm>
