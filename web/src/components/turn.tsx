@@ -1,5 +1,5 @@
 // One turn: what it says, what can be done with it, and which of its alternatives is shown.
-import {useEffect, useRef, useState} from 'preact/hooks';
+import {useLayoutEffect, useRef, useState} from 'preact/hooks';
 import {copyText} from '../clipboard';
 import {answerTo, regenerate, resend, run, running} from '../chat/generate';
 import * as store from '../chat/store';
@@ -43,7 +43,8 @@ function Editor({message}: {message: Message}) {
   const area = useRef<HTMLTextAreaElement>(null);
   const [text, setText] = useState(message.content);
   useAutoHeight(area, text);
-  useEffect(() => {
+  // Before the next paint: later it would move the cursor of someone who types at once.
+  useLayoutEffect(() => {
     area.current?.focus();
     area.current?.setSelectionRange(text.length, text.length);
   }, []);
