@@ -13,6 +13,7 @@ class FloatSums {
   static constexpr int kPair = 2 * rows16::kTileRows * kElement;  // two values of k
 
  public:
+  static constexpr int kOutputs = V::kLanes;
   static constexpr int kValues = 2;
   static constexpr int kBytes = kPair;
   static constexpr int kInputBytes = 2 * R * int{sizeof(float)};
@@ -26,7 +27,7 @@ class FloatSums {
     // Pairs of bf16 lie in one 32-bit word per row; the other formats have a vector per value.
     const std::byte* w = weights + half * (kFormat == quant::Format::kBF16 ? 4 : kElement);
     const auto* x = reinterpret_cast<const float*>(input);
-    prefetch<kTiles, kPair>(w);
+    if (half == 0) prefetch<kTiles, kPair>(w);
     F w0, w1;
     if constexpr (kFormat == quant::Format::kF32) {
       w0 = V::load(reinterpret_cast<const float*>(w));

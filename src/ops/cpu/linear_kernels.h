@@ -35,16 +35,20 @@ auto sums_of() {
 template <class V, quant::Format kFormat, int R>
 using SumsOf = decltype(sums_of<V, kFormat, R>());
 
-// Up to two tiles times a group of R rows. Without registers for the totals of two, one by one.
+// Up to two tiles times a group of R rows. Where the registers hold the sums of few rows only, four
+// rows go through one tile at a time, and float ones through a vector of its outputs.
 template <class V, quant::Format kFormat, int R, int kTiles>
 void linear_rows(const LinearTile* const (&tiles)[kTiles], int64_t row) {
   using Sums = SumsOf<V, kFormat, R>;
-  for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
-    if constexpr (kTiles == 1 || V::kMaxRows >= 8 || R <= 2) {
-      add_units<Sums>(tiles, half, row);
-    } else {
-      for (const LinearTile* tile : tiles) add_units<Sums, 1>({tile}, half, row);
-    }
+  constexpr int kVectors = rows16::kTileRows / V::kLanes;
+  constexpr bool kFew = V::kMaxRows >= 8 || R <= 2;
+  if constexpr (kTiles > 1 && !kFew) {
+    for (const LinearTile* tile : tiles) linear_rows<V, kFormat, R, 1>({tile}, row);
+  } else if constexpr (kFew || input_kind(kFormat) == InputKind::kInt8) {
+    add_units<Sums, kTiles, kVectors>(tiles, 0, row);
+  } else {
+    for (int half = 0; half < rows16::kTileRows; half += V::kLanes)
+      add_units<Sums, kTiles, 1>(tiles, half, row);
   }
 }
 

@@ -23,49 +23,109 @@ struct PanelColumn {
   int output;  // where its totals are in a row of them
 };
 
+// Whether the dots of a format count its weights as they are, without an offset to take off.
+template <class V>
+constexpr bool weights_are_exact(Format format) {
+  return has_min(format) || (format == Format::kQ8_0 && !V::kUnsignedDot);
+}
+
+// How the dots of a format's blocks are added up; `start` is what a sum begins with.
+template <class V, Format kFormat>
+struct PanelDot {
+  static constexpr bool kBytes = kFormat == Format::kQ8_0 || has_halves(kFormat);
+
+  static auto begin(int32_t start) {
+    if constexpr (kBytes) {
+      return V::iset1(start);
+    } else if constexpr (has_fifth_bits(kFormat)) {
+      return V::begin_fives(start);
+    } else {
+      return V::begin_nibbles(start);
+    }
+  }
+  using Sum = decltype(begin(0));
+
+  // Group j of four k.
+  template <int j>
+  static Sum add(Sum sum, typename V::B q, const int8_t* x) {
+    if constexpr (kFormat == Format::kQ8_0) {
+      return V::dot4_u8(sum, q, x);
+    } else if constexpr (has_halves(kFormat)) {
+      return V::dot4(sum, q, x);
+    } else if constexpr (has_fifth_bits(kFormat)) {
+      return V::template dot4_fives<j>(sum, q, x);
+    } else {
+      return V::dot4_nibbles(sum, q, x);
+    }
+  }
+  static typename V::I end(Sum sum, int32_t start) {
+    if constexpr (kBytes) {
+      return sum;
+    } else if constexpr (has_fifth_bits(kFormat)) {
+      return V::end_fives(sum, start);
+    } else {
+      return V::end_nibbles(sum, start);
+    }
+  }
+
+  // Groups [j, kEnd) of R rows times C columns.
+  template <int j, int kEnd, int R, int C>
+  [[gnu::always_inline]] static void add_groups(const PanelColumn (&columns)[C],
+                                                const Int8Block<V, R>& x, int64_t b,
+                                                Sum (&sum)[C][R]) {
+    typename V::B q[C];
+    for (int c = 0; c < C; ++c) q[c] = V::load_bytes(columns[c].w[b].q[j] + columns[c].half * 4);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      for (int c = 0; c < C; ++c) sum[c][r] = add<j>(sum[c][r], q[c], x.q(r) + 4 * j);
+    }
+    if constexpr (j + 1 < kEnd) add_groups<j + 1, kEnd>(columns, x, b, sum);
+  }
+};
+
+// The dots of one scale, a block's or the first or second half's of it, onto `scaled`.
+template <class V, Format kFormat, int kPart, int R, int C>
+[[gnu::always_inline]] inline void add_part(const PanelColumn (&columns)[C],
+                                            const Int8Block<V, R>& x, int64_t b,
+                                            typename V::F (&scaled)[C][R]) {
+  using F = typename V::F;
+  using Dot = PanelDot<V, kFormat>;
+  constexpr int kGroups = has_halves(kFormat) ? 4 : 8;
+  int32_t start[R];
+  typename Dot::Sum sum[C][R];
+  for (int r = 0; r < R; ++r) {
+    // The magic number and what unsigned weights count too much; for halves the latter alone.
+    start[r] = has_halves(kFormat)             ? x.meta(r).offset[kPart]
+               : weights_are_exact<V>(kFormat) ? std::bit_cast<int32_t>(kExact)
+                                               : x.meta(r).offset[1];
+    for (int c = 0; c < C; ++c) sum[c][r] = Dot::begin(start[r]);
+  }
+  Dot::template add_groups<kPart * kGroups, (kPart + 1) * kGroups>(columns, x, b, sum);
+  for (int c = 0; c < C; ++c) {
+    const F scale = V::load(columns[c].w[b].scale[kPart] + columns[c].half);
+    const F shift = V::load(columns[c].w[b].shift + columns[c].half);
+    for (int r = 0; r < R; ++r) {
+      const typename V::I dot = Dot::end(sum[c][r], start[r]);
+      if constexpr (!has_halves(kFormat)) {
+        // (kExact + dot) * scale - kExact * scale, rounded once: what dot * scale is.
+        scaled[c][r] = V::fma(std::bit_cast<F>(dot), scale, shift);
+      } else if constexpr (kPart == 0) {
+        scaled[c][r] = V::mul(V::to_f32(dot), scale);
+      } else {
+        scaled[c][r] = V::fma(V::to_f32(dot), scale, scaled[c][r]);
+      }
+    }
+  }
+}
+
 template <class V, Format kFormat, int R, int C>
 [[gnu::always_inline]] inline void add_blocks(const PanelColumn (&columns)[C],
                                               const Int8Block<V, R>& x, int64_t b,
                                               typename V::F (&total)[C][R]) {
   using F = typename V::F;
-  using I = typename V::I;
-  constexpr int kParts = has_halves(kFormat) ? 2 : 1;
-  constexpr int kGroups = 8 / kParts;
   F scaled[C][R];
-#pragma GCC unroll 2
-  for (int part = 0; part < kParts; ++part) {
-    I sum[C][R];
-    for (int r = 0; r < R; ++r) {
-      // The magic number and what unsigned weights count too much; for halves the latter alone.
-      const int32_t begin = has_halves(kFormat) ? x.meta(r).offset[part]
-                            : has_min(kFormat)  ? std::bit_cast<int32_t>(kExact)
-                                                : x.meta(r).offset[1];
-      for (int c = 0; c < C; ++c) sum[c][r] = V::iset1(begin);
-    }
-#pragma GCC unroll 8
-    for (int j = part * kGroups; j < (part + 1) * kGroups; ++j) {
-      typename V::B q[C];
-      for (int c = 0; c < C; ++c) q[c] = V::load_bytes(columns[c].w[b].q[j] + columns[c].half * 4);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        for (int c = 0; c < C; ++c) sum[c][r] = V::dot4(sum[c][r], q[c], x.q(r) + 4 * j);
-      }
-    }
-    for (int c = 0; c < C; ++c) {
-      const F scale = V::load(columns[c].w[b].scale[part] + columns[c].half);
-      const F shift = V::load(columns[c].w[b].shift + columns[c].half);
-      for (int r = 0; r < R; ++r) {
-        if constexpr (!has_halves(kFormat)) {
-          // (kExact + dot) * scale - kExact * scale, rounded once: what dot * scale is.
-          scaled[c][r] = V::fma(std::bit_cast<F>(sum[c][r]), scale, shift);
-        } else if (part == 0) {
-          scaled[c][r] = V::mul(V::to_f32(sum[c][r]), scale);
-        } else {
-          scaled[c][r] = V::fma(V::to_f32(sum[c][r]), scale, scaled[c][r]);
-        }
-      }
-    }
-  }
+  add_part<V, kFormat, 0>(columns, x, b, scaled);
+  if constexpr (has_halves(kFormat)) add_part<V, kFormat, 1>(columns, x, b, scaled);
   for (int r = 0; r < R; ++r) {
     const F scale = V::set1(x.meta(r).scale);
     for (int c = 0; c < C; ++c) total[c][r] = V::fma(scaled[c][r], scale, total[c][r]);
@@ -103,12 +163,24 @@ inline void ask_for_rows(const LinearTile& t, int64_t row, int count) {
   }
 }
 
+// Where a sum takes two of 16 registers.
+template <class V, Format kFormat>
+constexpr bool kOneColumn =
+    V::kMaxRows<8 && sizeof(typename PanelDot<V, kFormat>::Sum)> sizeof(typename V::I);
+
 // Two columns at a time, so that their chains of dot products fill the ports and a value of x is
 // read once for both: the two halves of a tile, or with vectors of a whole tile two tiles.
 template <class V, Format kFormat, int R>
 void panel_rows(const PanelBlock (*panels)[kPanelBlocks], int tiles, int64_t blocks,
                 const std::byte* x, float (*totals)[kPanelOutputs]) {
-  if constexpr (V::kLanes < rows16::kTileRows) {
+  if constexpr (V::kLanes < rows16::kTileRows && kOneColumn<V, kFormat>) {
+    for (int i = 0; i < tiles; ++i) {
+      for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
+        panel_group<V, kFormat, R, 1>({{panels[i], half, i * rows16::kTileRows + half}}, blocks, x,
+                                      totals);
+      }
+    }
+  } else if constexpr (V::kLanes < rows16::kTileRows) {
     for (int i = 0; i < tiles; ++i) {
       panel_group<V, kFormat, R, 2>({{panels[i], 0, i * rows16::kTileRows},
                                      {panels[i], V::kLanes, i * rows16::kTileRows + V::kLanes}},
@@ -186,10 +258,8 @@ void linear_many(const LinearTile& first, int64_t tiles) {
   }
 }
 
-// For Vecs whose dot products take unsigned bytes.
 template <class V, Format... kFormats>
 constexpr void set_linear_many(Kernels& table) {
-  static_assert(V::kUnsignedDot);
   ((table.linear_many[static_cast<size_t>(kFormats)] = linear_many<V, kFormats>), ...);
 }
 template <class V>

@@ -22,12 +22,12 @@ class Q4KSums : public Int8Sums<V, R> {
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* super, int half, const std::byte* input) {
     using F = typename V::F;
-    prefetch<kTiles, rows16::kKHeaderBytes>(super);
+    if (half == 0) prefetch<kTiles, rows16::kKHeaderBytes>(super);
     KScales<V> scales(super, half);
     const std::byte* bytes = super + rows16::kKHeaderBytes + half * 4;
     Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += kBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<kTiles, kBlockBytes>(bytes);
+      if (half == 0) prefetch<kTiles, kBlockBytes>(bytes);
       typename V::I dot[R];
       if constexpr (kFiveBits) {
         typename V::N5 sum[R];

@@ -41,7 +41,7 @@ class Q5Sums : public Int8Sums<V, R> {
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
     constexpr int kHeader = kBytes - 2 * rows16::kFiveBitBlockBytes;
-    prefetch<kTiles, kBytes>(w);
+    if (half == 0) prefetch<kTiles, kBytes>(w);
     Int8Block<V, R> x{input};
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       typename V::N5 sum[R];

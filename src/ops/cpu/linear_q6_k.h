@@ -22,10 +22,10 @@ class Q6KSums : public Int8Sums<V, R> {
     const F d = V::load_f16(super + half * 2);
     const std::byte* scales = super + 64 + half;
     const std::byte* bytes = super + rows16::kQ6KHeaderBytes + half * 4;
-    prefetch<kTiles, rows16::kQ6KHeaderBytes>(super);
+    if (half == 0) prefetch<kTiles, rows16::kQ6KHeaderBytes>(super);
     Int8Block<V, R> x{input};
     for (int b = 0; b < 8; ++b, bytes += rows16::kQ6KBlockBytes, x.at += R * kInt8BlockBytes) {
-      prefetch<kTiles, rows16::kQ6KBlockBytes>(bytes);
+      if (half == 0) prefetch<kTiles, rows16::kQ6KBlockBytes>(bytes);
       F scaled[R];
 #pragma GCC unroll 2
       for (int s = 0; s < 2; ++s) {  // 16 values under one scale: 4 groups, one vector of high bits

@@ -16,7 +16,7 @@ class Q8_0Sums : public Int8Sums<V, R> {
 
   template <int kTiles>
   [[gnu::always_inline]] void add(const std::byte* w, int half, const std::byte* input) {
-    prefetch<kTiles, kBytes>(w);
+    if (half == 0) prefetch<kTiles, kBytes>(w);
     Int8Block<V, R> x{input};
     for (int b = 0; b < 2; ++b, x.at += R * kInt8BlockBytes) {
       const std::byte* bytes = w + rows16::kScaleBytes + b * rows16::kByteBlockBytes + half * 4;

@@ -49,28 +49,35 @@ struct Int8Block {
 };
 
 // Tiles of weights times R rows, all of K, turn about: two of them are two streams to memory. Sums
-// is what one tile adds up: `add` takes a unit of K, `store` ends it.
-template <class Sums, int kTiles>
+// is what a vector of a tile's outputs adds up, kSums of them from output `half` on: `add` takes a
+// unit of K, `store` ends it.
+template <class Sums, int kTiles, int kSums>
 [[gnu::always_inline]] inline void add_units(const LinearTile* const (&tiles)[kTiles], int half,
                                              int64_t row) {
-  Sums sums[kTiles];
+  Sums sums[kTiles][kSums];
   const std::byte* w[kTiles];
   for (int i = 0; i < kTiles; ++i) w[i] = tiles[i]->weights;
   const std::byte* x = tiles[0]->x + row * tiles[0]->x_row_bytes;
   for (int64_t k = 0; k < tiles[0]->k; k += Sums::kValues, x += Sums::kInputBytes) {
 #pragma GCC unroll 2
     for (int i = 0; i < kTiles; ++i) {
-      sums[i].template add<kTiles>(w[i], half, x);
+#pragma GCC unroll 2
+      for (int s = 0; s < kSums; ++s)
+        sums[i][s].template add<kTiles>(w[i], half + s * Sums::kOutputs, x);
       w[i] += Sums::kBytes;
     }
   }
-  for (int i = 0; i < kTiles; ++i) sums[i].store(*tiles[i], half, row);
+  for (int i = 0; i < kTiles; ++i) {
+    for (int s = 0; s < kSums; ++s) sums[i][s].store(*tiles[i], half + s * Sums::kOutputs, row);
+  }
 }
 
 // The Sums of formats with int8 input.
 template <class V, int R>
 class Int8Sums {
  public:
+  static constexpr int kOutputs = V::kLanes;
+
   Int8Sums() {
     for (int r = 0; r < R; ++r) total_[r] = V::zero();
   }
