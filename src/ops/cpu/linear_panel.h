@@ -1,6 +1,6 @@
 // Linear over quantized weights and many rows: a stretch of a tile is unpacked once to the bytes
-// that vpdpbusd takes and stays in L1 while the rows pass. The sums are those of the kernels for
-// few rows, term by term, so a row's bits do not depend on which of them ran.
+// that the dot products take and stays in L1 while the rows pass. The sums are those of the kernels
+// for few rows, term by term, so a row's bits do not depend on which of them ran.
 #pragma once
 
 #include <bit>
@@ -165,15 +165,17 @@ inline void ask_for_rows(const LinearTile& t, int64_t row, int count) {
 
 // Where a sum takes two of 16 registers.
 template <class V, Format kFormat>
-constexpr bool kOneColumn =
-    V::kMaxRows<8 && sizeof(typename PanelDot<V, kFormat>::Sum)> sizeof(typename V::I);
+constexpr bool has_one_column() {
+  using Sum = typename PanelDot<V, kFormat>::Sum;
+  return V::kMaxRows < 8 && sizeof(Sum) > sizeof(typename V::I);
+}
 
 // Two columns at a time, so that their chains of dot products fill the ports and a value of x is
 // read once for both: the two halves of a tile, or with vectors of a whole tile two tiles.
 template <class V, Format kFormat, int R>
 void panel_rows(const PanelBlock (*panels)[kPanelBlocks], int tiles, int64_t blocks,
                 const std::byte* x, float (*totals)[kPanelOutputs]) {
-  if constexpr (V::kLanes < rows16::kTileRows && kOneColumn<V, kFormat>) {
+  if constexpr (V::kLanes < rows16::kTileRows && has_one_column<V, kFormat>()) {
     for (int i = 0; i < tiles; ++i) {
       for (int half = 0; half < rows16::kTileRows; half += V::kLanes) {
         panel_group<V, kFormat, R, 1>({{panels[i], half, i * rows16::kTileRows + half}}, blocks, x,

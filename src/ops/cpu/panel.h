@@ -1,5 +1,5 @@
 // Weights of any block format unpacked for many rows: a stretch of K of one tile of 16 outputs, as
-// vpdpbusd (unsigned bytes) or the int8 tiles of AMX (signed ones) take it.
+// dot products of vectors (unsigned bytes) or the int8 tiles of AMX (signed ones) take it.
 #pragma once
 
 #include <cstring>
